@@ -1,0 +1,59 @@
+//! What the tracer tells the kernel side before it loads it.
+
+/// How many network namespaces one trace can cover.
+pub const NAMESPACES_MAX: usize = 8;
+/// How many server ports one trace can cover.
+pub const PORTS_MAX: usize = 8;
+
+/// The filter and the abilities of this kernel, a read-only global: branches that cannot be taken here
+/// are removed by the verifier.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Inode numbers of the namespaces to trace; 0 ends the list.
+    pub namespaces: [u32; NAMESPACES_MAX],
+    /// Server ports to trace, host byte order; 0 ends the list.
+    pub ports: [u16; PORTS_MAX],
+    /// Where `tcp_rcv_state_process` begins in the kernel's text; 0 if not known.
+    pub rcv_state_process_start: u64,
+    /// Where it ends.
+    pub rcv_state_process_end: u64,
+    /// Arguments of the `kfree_skb` tracepoint: 2 to 5.16, 3 from 5.17, 4 from 6.11.
+    pub kfree_skb_args: u32,
+    /// Arguments of the `consume_skb` tracepoint: 1, later 2.
+    pub consume_skb_args: u32,
+    /// Arguments of the `tcp_send_reset` tracepoint: 2, later 3.
+    pub send_reset_args: u32,
+    /// `SKB_DROP_REASON_NOT_SPECIFIED` of this kernel.
+    pub reason_not_specified: u32,
+    /// `SKB_DROP_REASON_TCP_LISTEN_OVERFLOW` of this kernel; `u32::MAX` if it has none.
+    pub reason_listen_overflow: u32,
+    /// `SKB_DROP_REASON_NO_SOCKET` of this kernel; `u32::MAX` if it has none.
+    pub reason_no_socket: u32,
+    /// Whether `inet_csk_reqsk_queue_is_full` compares with `>=` (older kernels) instead of `>`.
+    pub syn_queue_full_at_equal: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 8 * 4);
+
+/// Phases of a trace, the one word of the `PHASE` map.
+pub mod phase {
+    /// Attached; the census of what stood before is being taken.
+    pub const STARTING: u32 = 0;
+    /// The run.
+    pub const RUNNING: u32 = 1;
+    /// The end: facts no longer change, what changes is noted in `CHANGED` for the census.
+    pub const ENDED: u32 = 2;
+}
+
+/// Values of the `CHANGED` map: what happened to a server's socket while a census was being taken.
+pub mod changed {
+    /// It was established meanwhile.
+    pub const ESTABLISHED: u32 = 1;
+    /// It left ESTABLISHED meanwhile.
+    pub const CLOSED: u32 = 2;
+    /// Both, in this order.
+    pub const ESTABLISHED_AND_CLOSED: u32 = 3;
+}

@@ -1,0 +1,208 @@
+//! What the kernel side remembers of one attempt that met a failure.
+//!
+//! A connection without trouble has no entry. Facts are folded: a repeated event raises a count and
+//! moves the last time, it never takes more room.
+
+/// Bits of [`Facts::seen`]: which kinds of event happened to this attempt at all.
+pub mod seen {
+    /// A SYN reached a listener and was answered by nothing (`tcp_conn_request` dropped it).
+    pub const SYN_DROPPED: u32 = 1 << 0;
+    /// A SYN was freed with a drop reason, anywhere (`kfree_skb`).
+    pub const SYN_KFREE: u32 = 1 << 1;
+    /// A SYN-ACK was freed with a drop reason.
+    pub const SYNACK_KFREE: u32 = 1 << 2;
+    /// A bare ACK was freed with a drop reason.
+    pub const ACK_KFREE: u32 = 1 << 3;
+    /// The client sent its SYN again (`tcp_retransmit_skb` in SYN_SENT).
+    pub const SYN_RETRANSMIT: u32 = 1 << 4;
+    /// The server sent its SYN-ACK again (`tcp_retransmit_synack`).
+    pub const SYNACK_RETRANSMIT: u32 = 1 << 5;
+    /// The client's socket became ESTABLISHED after this entry was born.
+    pub const CLIENT_ESTABLISHED: u32 = 1 << 6;
+    /// The server's child socket became ESTABLISHED after this entry was born.
+    pub const SERVER_ESTABLISHED: u32 = 1 << 7;
+    /// The client's socket left SYN_SENT or ESTABLISHED; see [`Facts::client`](super::Facts::client).
+    pub const CLIENT_CLOSED: u32 = 1 << 8;
+    /// The server's child socket left ESTABLISHED or SYN_RECV; see [`Facts::server`](super::Facts::server).
+    pub const SERVER_CLOSED: u32 = 1 << 9;
+    /// A RST went from the client (`tcp_send_reset`, or an active reset).
+    pub const CLIENT_RESET_SENT: u32 = 1 << 10;
+    /// A RST went from the server's side.
+    pub const SERVER_RESET_SENT: u32 = 1 << 11;
+    /// A RST reached the client (`tcp_receive_reset`).
+    pub const CLIENT_RESET_RECEIVED: u32 = 1 << 12;
+    /// A RST reached the server's socket.
+    pub const SERVER_RESET_RECEIVED: u32 = 1 << 13;
+    /// An error was reported to the client's socket (`inet_sk_error_report`).
+    pub const CLIENT_ERROR: u32 = 1 << 14;
+    /// The entry stood for an earlier use of this tuple before.
+    pub const REUSED: u32 = 1 << 15;
+}
+
+/// How the listener looked when it dropped a SYN: the index into [`Facts::syn_drops`].
+pub mod syn_drop {
+    /// `sk_ack_backlog > sk_max_ack_backlog` (`sk_acceptq_is_full`).
+    pub const ACCEPT_QUEUE_FULL: usize = 0;
+    /// The request queue is longer than the backlog, and no syncookies (`inet_csk_reqsk_queue_is_full`).
+    pub const SYN_QUEUE_FULL: usize = 1;
+    /// Only a quarter of `tcp_max_syn_backlog` is left, and no syncookies.
+    pub const LAST_QUARTER: usize = 2;
+    /// None of these held, or the listener is not known: the drop is a fact, its condition is not.
+    pub const UNKNOWN: usize = 3;
+    /// How many classes there are.
+    pub const COUNT: usize = 4;
+}
+
+/// Which handshake segment a [`SkbDrop`] tells of: the index into [`Facts::skb_drops`].
+pub mod segment {
+    /// The client's SYN.
+    pub const SYN: usize = 0;
+    /// The server's SYN-ACK.
+    pub const SYNACK: usize = 1;
+    /// A bare ACK, the final one of the handshake among them.
+    pub const ACK: usize = 2;
+    /// How many kinds there are.
+    pub const COUNT: usize = 3;
+}
+
+/// Bits of [`SkbDrop::flags`].
+pub mod drop_flag {
+    /// The segment still belonged to its sender's socket: it was dropped on the way out.
+    pub const OUTPUT: u8 = 1 << 0;
+    /// The kernel named the receiving socket, and it was a listener.
+    pub const RX_LISTENER: u8 = 1 << 1;
+    /// That listener's accept queue was full (`sk_ack_backlog > sk_max_ack_backlog`).
+    pub const ACCEPT_QUEUE_FULL: u8 = 1 << 2;
+    /// The kernel named the receiving socket, and it was a TIME_WAIT socket.
+    pub const RX_TIME_WAIT: u8 = 1 << 3;
+    /// The kernel named the receiving socket, and it was a full socket in another state.
+    pub const RX_OTHER: u8 = 1 << 4;
+    /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) says nothing.
+    pub const NO_REASON: u8 = 1 << 5;
+}
+
+/// Bits of [`End::flags`].
+pub mod end_flag {
+    /// The process in whose context the socket closed was exiting (`PF_EXITING`).
+    pub const EXITING: u8 = 1 << 0;
+    /// The socket had no `sk_socket`: no program had accepted it.
+    pub const NO_SOCKET: u8 = 1 << 1;
+    /// The change came from a close of the socket's own process, not from the network.
+    pub const LOCAL: u8 = 1 << 2;
+}
+
+/// Drops of one kind of segment of one attempt, by `kfree_skb`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkbDrop {
+    /// The caller's address in the kernel, last drop; 0 if not known.
+    pub location: u64,
+    /// How many.
+    pub count: u32,
+    /// `enum skb_drop_reason` of the running kernel, last drop.
+    pub reason: u16,
+    /// [`drop_flag`] bits of the last drop.
+    pub flags: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// How one end of the connection went away.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// When it left SYN_SENT, SYN_RECV or ESTABLISHED, monotonic; 0 if it did not.
+    pub closed_ns: u64,
+    /// The process that closed it, if [`end_flag::LOCAL`]; else 0.
+    pub pid: u32,
+    /// `sk_err` at that moment.
+    pub err: u16,
+    /// The state it left.
+    pub from: u8,
+    /// The state it went to.
+    pub to: u8,
+    /// [`end_flag`] bits.
+    pub flags: u8,
+    /// How many RSTs this end sent.
+    pub resets_sent: u8,
+    /// `enum sk_rst_reason` of the last RST this end sent; 0 where the kernel gives none.
+    pub reset_reason: u16,
+    /// `sk_err` of the last error report (`inet_sk_error_report`); 0 for none.
+    pub error_reported: u16,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+
+/// A listener's queues as last seen when it refused something.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Connections waiting to be accepted (`sk_ack_backlog`).
+    pub accept_queue: u32,
+    /// Its limit (`sk_max_ack_backlog`): the smaller of listen()'s backlog and somaxconn.
+    pub accept_limit: u32,
+    /// Requests waiting for their final ACK (`icsk_accept_queue.qlen`).
+    pub syn_queue: u32,
+    /// How many listeners share the port (SO_REUSEPORT): above 1, which one was chosen is not known.
+    pub listeners: u32,
+}
+
+/// All that the kernel side knows of one attempt.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The initial sequence number of the SYN: a new one under the same tuple is a new attempt. 0: not seen.
+    pub generation: u32,
+    /// [`seen`] bits.
+    pub seen: u32,
+    /// When the entry was born, monotonic.
+    pub first_ns: u64,
+    /// The last SYN dropped or freed, or the last SYN-ACK or ACK freed.
+    pub last_drop_ns: u64,
+    /// The first of these.
+    pub first_drop_ns: u64,
+    /// When the client's socket became ESTABLISHED; 0 if not after the entry was born.
+    pub client_established_ns: u64,
+    /// When the server's child became ESTABLISHED; 0 likewise.
+    pub server_established_ns: u64,
+    /// How the client's end went.
+    pub client: End,
+    /// How the server's end went.
+    pub server: End,
+    /// The listener when it last refused something of this attempt.
+    pub queue: QueueState,
+    /// SYNs dropped in `tcp_conn_request`, by [`syn_drop`] class.
+    pub syn_drops: [u16; syn_drop::COUNT],
+    /// Segments freed with a drop reason, by [`segment`].
+    pub skb_drops: [SkbDrop; segment::COUNT],
+    /// SYN retransmits by the client.
+    pub syn_retransmits: u16,
+    /// SYN-ACK retransmits by the server.
+    pub synack_retransmits: u16,
+    /// The last drop's kind: a [`last_drop`] value.
+    pub last_drop: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// Values of [`Facts::last_drop`].
+pub mod last_drop {
+    /// Nothing was dropped.
+    pub const NONE: u8 = 0;
+    /// A SYN in `tcp_conn_request`; plus the [`syn_drop`](super::syn_drop) class.
+    pub const LISTENER: u8 = 1;
+    /// A segment by `kfree_skb`; plus the [`segment`](super::segment) kind.
+    pub const SKB: u8 = 8;
+}
+
+const _: () = {
+    assert!(size_of::<SkbDrop>() == 16);
+    assert!(size_of::<End>() == 24);
+    assert!(size_of::<QueueState>() == 16);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 8 + 3 * 16 + 8);
+    assert!(core::mem::offset_of!(Facts, client) == 48);
+    assert!(core::mem::offset_of!(Facts, queue) == 96);
+    assert!(core::mem::offset_of!(Facts, syn_drops) == 112);
+    assert!(core::mem::offset_of!(Facts, skb_drops) == 120);
+    assert!(core::mem::offset_of!(Facts, syn_retransmits) == 168);
+};

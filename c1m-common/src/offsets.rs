@@ -1,0 +1,76 @@
+//! Offsets of kernel fields, resolved from the running kernel's BTF and passed in as one global.
+
+/// Byte offsets into kernel structures, and argument positions. [`ABSENT`] where this kernel has none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `sock_common.skc_daddr`
+    pub skc_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_dport`, big-endian
+    pub skc_dport: u32,
+    /// `sock_common.skc_num`
+    pub skc_num: u32,
+    /// `sock_common.skc_family`
+    pub skc_family: u32,
+    /// `sock_common.skc_state`
+    pub skc_state: u32,
+    /// `sock_common.skc_net.net`
+    pub skc_net: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub skc_v6_rcv_saddr: u32,
+    /// `inet_sock.inet_sport`, big-endian
+    pub inet_sport: u32,
+    /// `sock.sk_protocol`
+    pub sk_protocol: u32,
+    /// How many bytes `sk_protocol` has (2 from 5.6).
+    pub sk_protocol_bytes: u32,
+    /// `sock.sk_err`
+    pub sk_err: u32,
+    /// `sock.sk_socket`
+    pub sk_socket: u32,
+    /// `sock.sk_ack_backlog`
+    pub sk_ack_backlog: u32,
+    /// `sock.sk_max_ack_backlog`
+    pub sk_max_ack_backlog: u32,
+    /// `inet_connection_sock.icsk_accept_queue.qlen`
+    pub reqsk_qlen: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `net.ipv4.sysctl_tcp_syncookies`
+    pub net_syncookies: u32,
+    /// `net.ipv4.sysctl_max_syn_backlog`
+    pub net_max_syn_backlog: u32,
+    /// How many bytes `sysctl_tcp_syncookies` has (1 from 5.15).
+    pub net_syncookies_bytes: u32,
+    /// `sk_buff.head`
+    pub skb_head: u32,
+    /// `sk_buff.network_header`
+    pub skb_network_header: u32,
+    /// `sk_buff.transport_header`
+    pub skb_transport_header: u32,
+    /// `sk_buff.protocol`, big-endian
+    pub skb_protocol: u32,
+    /// `sk_buff.dev`
+    pub skb_dev: u32,
+    /// `sk_buff.sk`
+    pub skb_sk: u32,
+    /// `sk_buff._skb_refdst`
+    pub skb_refdst: u32,
+    /// `dst_entry.dev`
+    pub dst_dev: u32,
+    /// `net_device.nd_net.net`
+    pub dev_net: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// The offset of a field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Offsets>() == 32 * 4);

@@ -1,0 +1,72 @@
+//! Per-CPU counters: the live view, what needs no tuple, and what the kernel side itself lost.
+
+/// The hooks, as indices of [`Stats::lost`] and names in the report.
+pub mod hook {
+    /// `inet_sock_set_state`
+    pub const STATE: usize = 0;
+    /// `kfree_skb`
+    pub const DROP: usize = 1;
+    /// `consume_skb`
+    pub const CONSUME: usize = 2;
+    /// `net_dev_queue`
+    pub const QUEUE: usize = 3;
+    /// `tcp_retransmit_skb`
+    pub const RETRANSMIT: usize = 4;
+    /// `tcp_retransmit_synack`
+    pub const RETRANSMIT_SYNACK: usize = 5;
+    /// `tcp_send_reset`
+    pub const SEND_RESET: usize = 6;
+    /// `tcp_receive_reset`
+    pub const RECEIVE_RESET: usize = 7;
+    /// `inet_sk_error_report`
+    pub const ERROR: usize = 8;
+    /// How many there are.
+    pub const COUNT: usize = 9;
+}
+
+/// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndStats {
+    /// Became ESTABLISHED (from SYN_SENT, or from SYN_RECV).
+    pub established: u64,
+    /// Closed first by its own program, orderly (ESTABLISHED → FIN_WAIT1).
+    pub closed_locally: u64,
+    /// Aborted by its own program: SO_LINGER 0 or unread data (ESTABLISHED → CLOSE, `sk_err` 0).
+    pub aborted_locally: u64,
+    /// The peer's FIN came first (ESTABLISHED → CLOSE_WAIT).
+    pub closed_by_peer: u64,
+    /// The peer's RST came first, and a program held the socket.
+    pub reset_by_peer: u64,
+    /// Left ESTABLISHED as a failure: an entry has the facts.
+    pub failed: u64,
+    /// Entered FIN_WAIT2.
+    pub fin_wait_2: u64,
+    /// Entered TIME_WAIT, as far as state changes tell (FIN_WAIT2 or CLOSING → CLOSE without error).
+    pub time_wait: u64,
+}
+
+/// All counters of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The client's ends, then the server's.
+    pub ends: [EndStats; 2],
+    /// SYNs dropped by a listener, by [`syn_drop`](crate::fact::syn_drop) class.
+    pub syn_drops: [u64; crate::fact::syn_drop::COUNT],
+    /// SYNs that a listener took in, answered or not.
+    pub syns_received: u64,
+    /// Final ACKs refused because the accept queue was full: with a request, and by syncookie.
+    pub ack_overflows: [u64; 2],
+    /// Drops whose namespace could not be told: not folded.
+    pub unattributed: u64,
+    /// Facts that found no room, per [`hook`].
+    pub lost: [u64; hook::COUNT],
+    /// Earlier generations of a tuple that found no room in the ring buffer.
+    pub generations_lost: u64,
+}
+
+const _: () = {
+    assert!(size_of::<EndStats>() == 64);
+    assert!(size_of::<Stats>() == 128 + 32 + 8 + 16 + 8 + 72 + 8);
+};

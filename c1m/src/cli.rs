@@ -1,0 +1,230 @@
+//! The command line: clap types only, and the dispatch to the commands.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs of `c1m`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Accept and hold connections
+    Server(ServerArgs),
+    /// Open and hold connections
+    Client(ClientArgs),
+    /// Run a server, a client or any other command, and say why connections were lost
+    Trace(TraceArgs),
+    /// Print one recorded run, or several joined
+    Report(ReportArgs),
+    /// Provoke a cause in a network namespace of its own and check that the table is exact
+    Lab(LabArgs),
+    /// Explain the causes
+    Causes(CausesArgs),
+    /// A worker process (started by a server or client, never by hand)
+    #[command(hide = true)]
+    Worker {
+        /// The worker's share of the work, as JSON.
+        #[arg(long)]
+        config: String,
+    },
+}
+
+/// How the workers of a server get at connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listeners {
+    /// One listening socket that all workers share
+    Shared,
+    /// One listening socket per worker, by SO_REUSEPORT
+    Reuseport,
+}
+
+/// Options of `c1m server`.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// Address and port to listen on
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// Length of the accept queue, see listen(2); at most net.core.somaxconn [default: somaxconn]
+    #[arg(long)]
+    pub backlog: Option<u32>,
+    /// At most this many worker processes
+    #[arg(long, default_value_t = 1024)]
+    pub workers_max: u32,
+    /// Connections per worker [default: what RLIMIT_NOFILE leaves]
+    #[arg(long)]
+    pub per_worker: Option<u32>,
+    /// How the workers get at connections
+    #[arg(long, value_enum, default_value_t = Listeners::Shared)]
+    pub listeners: Listeners,
+    /// Send back what is received
+    #[arg(long)]
+    pub echo: bool,
+    /// Retire a worker that has been empty this long
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
+    pub retire_after: Duration,
+}
+
+/// How the client ends a connection that it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Close {
+    /// RST (SO_LINGER 0): leaves no TIME_WAIT behind
+    Rst,
+    /// FIN, the orderly way: leaves TIME_WAIT sockets
+    Fin,
+    /// Leave it to the end of the process
+    None,
+}
+
+/// Who chooses the source ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ports {
+    /// c1m: every connection has its own address and port, no search in the kernel
+    Explicit,
+    /// The kernel, from ip_local_port_range, as most programs let it
+    Kernel,
+}
+
+/// Options of `c1m client`.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Address and port to connect to
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    pub target: SocketAddr,
+    /// How many source addresses, counted on from --sources [default: what --connections needs, or 40]
+    #[arg(long)]
+    pub ips: Option<u32>,
+    /// Connections per source address
+    #[arg(long, default_value_t = 25_000)]
+    pub per_ip: u32,
+    /// Connections in all [default: --ips × --per-ip]
+    #[arg(long)]
+    pub connections: Option<u64>,
+    /// Source addresses: a first one (127.0.1.1), a range (10.0.0.100-139) or a network (127.0.1.0/24)
+    #[arg(long)]
+    pub sources: Option<String>,
+    /// Device to put missing --addresses on, for as long as the run lasts (needs root)
+    #[arg(long, requires = "addresses")]
+    pub dev: Option<String>,
+    /// Source addresses on --dev, written as --sources
+    #[arg(long, requires = "dev", conflicts_with = "sources")]
+    pub addresses: Option<String>,
+    /// Source ports to use on each address
+    #[arg(long, default_value = "10000-65535")]
+    pub port_range: String,
+    /// Who chooses the source ports
+    #[arg(long, value_enum, default_value_t = Ports::Explicit)]
+    pub ports: Ports,
+    /// Attempts per second, all workers together: 5000, or 5000/s [default: as fast as it goes]
+    #[arg(long)]
+    pub rate: Option<String>,
+    /// Attempts under way at one time, all workers together
+    #[arg(long, default_value_t = 1024)]
+    pub in_flight: u32,
+    /// Give an attempt up after this long
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
+    pub timeout: Duration,
+    /// Hold the connections this long after the last attempt settled
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "60s")]
+    pub hold: Duration,
+    /// How to end a connection
+    #[arg(long, value_enum, default_value_t = Close::Rst)]
+    pub close: Close,
+    /// Try a failed attempt again, up to this many times
+    #[arg(long, default_value_t = 0)]
+    pub retry: u32,
+    /// Connections per worker process [default: what RLIMIT_NOFILE leaves]
+    #[arg(long)]
+    pub per_worker: Option<u32>,
+    /// Try even what the checks before the run say must fail
+    #[arg(long)]
+    pub unchecked: bool,
+    /// Write the record of the run to this file, as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `c1m trace`.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Write the record of the run to this file, as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Server port to trace (server and client know theirs)
+    #[arg(long)]
+    pub port: Vec<u16>,
+    /// Also trace this network namespace: a name of `ip netns`, a pid, or a path
+    #[arg(long)]
+    pub netns: Vec<String>,
+    /// Room for this many attempts that met a failure
+    #[arg(long, default_value_t = 1_000_000)]
+    pub entries: u32,
+    /// Print fact, hook and this kernel's choice, and leave
+    #[arg(long)]
+    pub list_hooks: bool,
+    /// What to run: `server …`, `client …` or any other command with its arguments
+    #[arg(last = true)]
+    pub workload: Vec<String>,
+}
+
+/// Options of `c1m report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Records written by --json
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options of `c1m lab`.
+#[derive(Args, Clone, Debug)]
+pub struct LabArgs {
+    /// Which labs
+    pub names: Vec<String>,
+    /// Name the labs and what each provokes
+    #[arg(long)]
+    pub list: bool,
+    /// Run every lab
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    /// How many labs run side by side
+    #[arg(long, default_value_t = 4)]
+    pub jobs: usize,
+}
+
+/// Options of `c1m causes`.
+#[derive(Args, Clone, Debug)]
+pub struct CausesArgs {
+    /// One cause, by its slug
+    pub slug: Option<String>,
+    /// Print docs/causes.md
+    #[arg(long, conflicts_with = "slug")]
+    pub markdown: bool,
+}
+
+/// Parses the arguments, runs the command, and turns its outcome into an exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done: anyhow::Result<u8> = match cli.command {
+        Command::Server(_)
+        | Command::Client(_)
+        | Command::Trace(_)
+        | Command::Report(_)
+        | Command::Lab(_)
+        | Command::Causes(_)
+        | Command::Worker { .. } => Err(anyhow::anyhow!("not there yet")),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("c1m: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

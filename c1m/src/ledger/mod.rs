@@ -1,0 +1,1 @@
+//! The ledger: every attempt with all that is known of it, closed by a census of who stands.

@@ -1,0 +1,12 @@
+//! c1m holds a million TCP connections on ordinary Linux and attributes every missing one to a cause.
+//!
+//! An attempt goes in, exactly one verdict comes out, and the sum is closed. `ARCHITECTURE.md` draws the
+//! way of the data: [`load`] makes attempts, [`trace`] collects facts from the kernel, [`ledger`] joins
+//! both with a census of who stands, [`verdict`] judges, [`report`] prints.
+
+pub mod causes;
+pub mod cli;
+pub mod ledger;
+pub mod load;
+pub mod options;
+pub mod report;

@@ -1,0 +1,211 @@
+//! What became of each attempt, as the client's workers record it: a slab in shared memory, so that it
+//! outlives a worker that is killed.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Stage {
+    /// Not tried yet: it counts as attempted only from [`Stage::Socket`] on.
+    #[default]
+    Planned = 0,
+    /// socket() failed.
+    Socket = 1,
+    /// bind() failed.
+    Bind = 2,
+    /// connect() failed at once.
+    Connect = 3,
+    /// connect() is under way.
+    InFlight = 4,
+    /// connect() failed later, with the errno of SO_ERROR.
+    Failed = 5,
+    /// The client's own timeout ended it in SYN_SENT.
+    GaveUp = 6,
+    /// It stands, as far as the client knows.
+    Established = 7,
+    /// It stood and was lost: errno, or 0 for the peer's FIN.
+    Lost = 8,
+    /// It stood and was closed as the run asked.
+    Closed = 9,
+    /// It stood or was under way when the client's own worker died; its supervisor wrote this.
+    WorkerDied = 10,
+}
+
+impl Stage {
+    /// From its number; anything unknown reads as `Planned` (the slab is shared memory).
+    pub fn from_u8(stage: u8) -> Self {
+        use Stage::*;
+        [
+            Planned,
+            Socket,
+            Bind,
+            Connect,
+            InFlight,
+            Failed,
+            GaveUp,
+            Established,
+            Lost,
+            Closed,
+            WorkerDied,
+        ]
+        .get(usize::from(stage))
+        .copied()
+        .unwrap_or_default()
+    }
+}
+
+/// One attempt's outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How far it came.
+    pub stage: Stage,
+    /// How often it was tried: 1, plus `--retry`.
+    pub tries: u8,
+    /// The errno of the failure, 0 for none.
+    pub errno: u16,
+    /// The source port in use; 0 while the kernel has not chosen one.
+    pub port: u16,
+    /// When the last try began, from the start of the run, in ms.
+    pub started_ms: u32,
+    /// How long the last try took to settle, in µs.
+    pub settle_us: u32,
+    /// When an established connection ended, from the start of the run, in ms.
+    pub ended_ms: u32,
+}
+
+const WORDS: usize = 3;
+
+/// All outcomes of a run, in shared memory (a memfd).
+#[derive(Debug)]
+pub struct Slab {
+    map: MmapRaw,
+    fd: OwnedFd,
+    len: usize,
+}
+
+impl Slab {
+    /// Room for `len` attempts, all [`Stage::Planned`]. Untouched pages take no memory.
+    pub fn create(len: usize) -> io::Result<Self> {
+        let fd = rustix::fs::memfd_create("c1m-outcomes", rustix::fs::MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&fd, Self::bytes(len) as u64)?;
+        Self::map(fd, len)
+    }
+
+    /// The slab behind an inherited fd. Errors if it is not as large as `len` attempts need.
+    pub fn open(fd: OwnedFd, len: usize) -> io::Result<Self> {
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        if size != Self::bytes(len) as i64 {
+            return Err(io::Error::other("the outcome slab has another size"));
+        }
+        Self::map(fd, len)
+    }
+
+    fn map(fd: OwnedFd, len: usize) -> io::Result<Self> {
+        let file = File::from(fd);
+        let map = MmapOptions::new().len(Self::bytes(len)).map_raw(&file)?;
+        Ok(Self {
+            map,
+            fd: file.into(),
+            len,
+        })
+    }
+
+    fn bytes(len: usize) -> usize {
+        len.max(1) * WORDS * size_of::<AtomicU64>()
+    }
+
+    /// How many attempts it has room for.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has room for none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn words(&self, index: usize) -> &[AtomicU64; WORDS] {
+        assert!(index < self.len, "attempt {index} of {}", self.len);
+        // SAFETY: the mapping is page-aligned, `bytes(len)` long and lives as long as `self`; every
+        // process reads and writes it through atomics only.
+        unsafe { &*self.map.as_ptr().cast::<[AtomicU64; WORDS]>().add(index) }
+    }
+
+    /// What is known of attempt `index`.
+    pub fn get(&self, index: usize) -> Outcome {
+        let [a, b, c] = self
+            .words(index)
+            .each_ref()
+            .map(|word| word.load(Ordering::Acquire));
+        Outcome {
+            stage: Stage::from_u8(a as u8),
+            tries: (a >> 8) as u8,
+            errno: (a >> 16) as u16,
+            port: (a >> 32) as u16,
+            started_ms: b as u32,
+            settle_us: (b >> 32) as u32,
+            ended_ms: c as u32,
+        }
+    }
+
+    /// Records what became of attempt `index`; one worker alone writes each attempt.
+    pub fn set(&self, index: usize, outcome: Outcome) {
+        let Outcome {
+            stage,
+            tries,
+            errno,
+            port,
+            started_ms,
+            settle_us,
+            ended_ms,
+        } = outcome;
+        let [a, b, c] = self.words(index);
+        c.store(u64::from(ended_ms), Ordering::Relaxed);
+        b.store(
+            u64::from(started_ms) | u64::from(settle_us) << 32,
+            Ordering::Relaxed,
+        );
+        let first =
+            stage as u64 | u64::from(tries) << 8 | u64::from(errno) << 16 | u64::from(port) << 32;
+        a.store(first, Ordering::Release);
+    }
+}
+
+impl AsFd for Slab {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slab_gives_back_what_was_set_through_another_mapping() {
+        let slab = Slab::create(3).unwrap();
+        let set = Outcome {
+            stage: Stage::Failed,
+            tries: 2,
+            errno: 111,
+            port: 65_535,
+            started_ms: u32::MAX,
+            settle_us: 7,
+            ended_ms: 9,
+        };
+        slab.set(2, set);
+        let other = Slab::open(slab.as_fd().try_clone_to_owned().unwrap(), 3).unwrap();
+        assert_eq!(other.get(2), set);
+        assert_eq!(other.get(0), Outcome::default());
+        assert!(Slab::open(slab.as_fd().try_clone_to_owned().unwrap(), 4).is_err());
+    }
+}
