@@ -6,7 +6,9 @@
 
 pub mod causes;
 pub mod cli;
+pub mod host;
 pub mod ledger;
 pub mod load;
+pub mod netns;
 pub mod options;
 pub mod report;

@@ -1,0 +1,234 @@
+//! The host's own counters, before and after a run: they prove the table right or wrong, and are never a
+//! source of it.
+
+use std::{collections::BTreeMap, fs, io};
+
+use crate::netns::Netns;
+
+/// Frames dropped because a CPU's backlog was full (`softnet_stat`, all namespaces together).
+pub const SOFTNET_DROPPED: &str = "SoftnetDropped";
+/// Times a CPU left receive work undone (`softnet_stat`, all namespaces together).
+pub const SOFTNET_TIME_SQUEEZE: &str = "SoftnetTimeSqueeze";
+
+/// All counters of a namespace at one moment, by the names that nstat(8) gives them: `TcpExtListenOverflows`,
+/// `TcpOutRsts`, `IpOutNoRoutes`; those of connection tracking as `ConntrackDrop`, `ConntrackInsertFailed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    values: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// Reads those of `ns`. Errors if /proc/net/snmp or /proc/net/netstat cannot be read; connection
+    /// tracking has counters only where its module is loaded.
+    pub fn read(ns: &Netns) -> io::Result<Self> {
+        ns.run(|| {
+            let mut values = BTreeMap::new();
+            for table in ["snmp", "netstat"] {
+                parse_two_line_table(&read_net(table)?, &mut values);
+            }
+            // Neither is part of every kernel.
+            if let Ok(text) = read_net("softnet_stat") {
+                parse_softnet(&text, &mut values);
+            }
+            if let Ok(text) = read_net("stat/nf_conntrack") {
+                parse_conntrack(&text, &mut values);
+            }
+            Ok(Self { values })
+        })?
+    }
+
+    /// One counter; 0 if this kernel does not have it.
+    pub fn get(&self, name: &str) -> u64 {
+        self.values.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether this kernel has the counter.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// What rose since `before`, and by how much.
+    pub fn delta(&self, before: &Self) -> BTreeMap<String, u64> {
+        let risen = |(name, &value): (&String, &u64)| {
+            let by = value.checked_sub(before.get(name))?;
+            (by > 0).then(|| (name.clone(), by))
+        };
+        self.values.iter().filter_map(risen).collect()
+    }
+}
+
+/// `/proc/net` of the calling *thread*: `/proc/net` itself is the main thread's.
+fn read_net(name: &str) -> io::Result<String> {
+    let path = format!("/proc/thread-self/net/{name}");
+    fs::read_to_string(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+}
+
+/// `Group: name name …` followed by `Group: value value …`. Gauges that are negative are left out, as is
+/// what has no partner.
+fn parse_two_line_table(text: &str, into: &mut BTreeMap<String, u64>) {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    while let Some((group, names)) = lines.next() {
+        let Some((same, values)) = lines.next() else {
+            return;
+        };
+        if group != same {
+            continue;
+        }
+        for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
+            if let Ok(value) = value.parse() {
+                into.insert(format!("{group}{name}"), value);
+            }
+        }
+    }
+}
+
+/// One line of hexadecimal columns per CPU: processed, dropped, time_squeeze, …
+fn parse_softnet(text: &str, into: &mut BTreeMap<String, u64>) {
+    for line in text.lines() {
+        let columns = line
+            .split_whitespace()
+            .map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
+        for (name, value) in [SOFTNET_DROPPED, SOFTNET_TIME_SQUEEZE]
+            .into_iter()
+            .zip(columns.skip(1))
+        {
+            add(into, name.to_owned(), value);
+        }
+    }
+}
+
+/// A line of names, then one line of hexadecimal columns per CPU. `entries` is the same gauge in each.
+fn parse_conntrack(text: &str, into: &mut BTreeMap<String, u64>) {
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    for line in lines {
+        let columns = line
+            .split_whitespace()
+            .map(|word| u64::from_str_radix(word, 16).unwrap_or(0));
+        for (name, value) in names
+            .iter()
+            .zip(columns)
+            .filter(|(name, _)| **name != "entries")
+        {
+            let camel: String = name.split('_').map(capitalized).collect();
+            add(into, format!("Conntrack{camel}"), value);
+        }
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect()
+}
+
+fn add(into: &mut BTreeMap<String, u64>, name: String, value: u64) {
+    let sum = into.entry(name).or_default();
+    *sum = sum.wrapping_add(value);
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn table(text: &str) -> Vec<(String, u64)> {
+        let mut values = BTreeMap::new();
+        parse_two_line_table(text, &mut values);
+        values.into_iter().collect()
+    }
+
+    #[test]
+    fn two_line_tables_are_read_by_name() {
+        let text = "Ip: Forwarding OutNoRoutes\nIp: 2 7\nTcp: MaxConn OutRsts\nTcp: -1 18446744073709551615\n";
+        let expected = [
+            ("IpForwarding", 2),
+            ("IpOutNoRoutes", 7),
+            ("TcpOutRsts", u64::MAX),
+        ];
+        assert_eq!(
+            table(text),
+            expected.map(|(name, value)| (name.to_owned(), value))
+        );
+    }
+
+    #[test]
+    fn weird_tables_are_no_error() {
+        for text in [
+            "",
+            "\n\n",
+            "no colon",
+            "Ip:",
+            "Ip: a b",
+            "Ip: a\nTcp: 1",
+            "Ip: a\nIp: x",
+            ": \n: ",
+            "Ip: a\nIp:",
+        ] {
+            assert_eq!(table(text), [], "{text:?}");
+        }
+        assert_eq!(table("A: x y\nA: 1"), [("Ax".to_owned(), 1)]);
+        assert_eq!(table("A: x\nA: 1 2 3"), [("Ax".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn columns_per_cpu_are_summed() {
+        let mut values = BTreeMap::new();
+        parse_softnet("00000b 00000a 000001\n1 f\n\nzz zz zz", &mut values);
+        assert_eq!(values[SOFTNET_DROPPED], 25);
+        assert_eq!(values[SOFTNET_TIME_SQUEEZE], 1);
+        parse_conntrack(
+            "entries drop insert_failed\nff 1 2\nff 10 20\n",
+            &mut values,
+        );
+        assert_eq!(values["ConntrackDrop"], 17);
+        assert_eq!(values["ConntrackInsertFailed"], 34);
+        assert!(!values.contains_key("ConntrackEntries"));
+        parse_conntrack("", &mut values);
+    }
+
+    #[test]
+    fn only_what_rose_is_told() {
+        let of = |pairs: &[(&str, u64)]| Counters {
+            values: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
+        };
+        let before = of(&[("same", 1), ("rose", 1), ("fell", 5)]);
+        let after = of(&[("same", 1), ("rose", 3), ("fell", 4), ("new", 2)]);
+        let delta: Vec<_> = after.delta(&before).into_iter().collect();
+        assert_eq!(delta, [("new".to_owned(), 2), ("rose".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_refused_connection_is_counted_in_its_namespace_alone() {
+        let [ns, other] = [(); 2].map(|()| Netns::create().unwrap());
+        let read = || {
+            [
+                Counters::read(&ns).unwrap(),
+                Counters::read(&other).unwrap(),
+            ]
+        };
+        let before = read();
+        let refused = ns
+            .run(|| std::net::TcpStream::connect("127.0.0.1:1"))
+            .unwrap();
+        assert!(refused.is_err());
+        let after = read();
+        let [delta, elsewhere] = [0, 1].map(|i| after[i].delta(&before[i]));
+        assert_eq!(delta["TcpOutRsts"], 1);
+        assert_eq!(delta["TcpAttemptFails"], 1);
+        assert!(!elsewhere.contains_key("TcpOutRsts"));
+        assert!(after[0].has("TcpExtListenOverflows"));
+    }
+}
