@@ -32,8 +32,9 @@ pub struct Config {
     pub reason_no_socket: u32,
     /// Whether `inet_csk_reqsk_queue_is_full` compares with `>=` (older kernels) instead of `>`.
     pub syn_queue_full_at_equal: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Whether a server that closes first is a failure of the run (a client that holds), which makes an entry,
+    /// or everyday life (anybody's server), which only counts.
+    pub server_close_is_loss: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 8 * 4);
@@ -48,12 +49,14 @@ pub mod phase {
     pub const ENDED: u32 = 2;
 }
 
-/// Values of the `CHANGED` map: what happened to a server's socket while a census was being taken.
+/// Bits of the `CHANGED` map's values: what happened to a socket while a census was being taken.
 pub mod changed {
-    /// It was established meanwhile.
-    pub const ESTABLISHED: u32 = 1;
-    /// It left ESTABLISHED meanwhile.
-    pub const CLOSED: u32 = 2;
-    /// Both, in this order.
-    pub const ESTABLISHED_AND_CLOSED: u32 = 3;
+    /// The client's socket was established.
+    pub const CLIENT_ESTABLISHED: u32 = 1;
+    /// The client's socket left ESTABLISHED.
+    pub const CLIENT_CLOSED: u32 = 2;
+    /// The server's socket was established.
+    pub const SERVER_ESTABLISHED: u32 = 4;
+    /// The server's socket left ESTABLISHED.
+    pub const SERVER_CLOSED: u32 = 8;
 }

@@ -3,42 +3,6 @@
 //! A connection without trouble has no entry. Facts are folded: a repeated event raises a count and
 //! moves the last time, it never takes more room.
 
-/// Bits of [`Facts::seen`]: which kinds of event happened to this attempt at all.
-pub mod seen {
-    /// A SYN reached a listener and was answered by nothing (`tcp_conn_request` dropped it).
-    pub const SYN_DROPPED: u32 = 1 << 0;
-    /// A SYN was freed with a drop reason, anywhere (`kfree_skb`).
-    pub const SYN_KFREE: u32 = 1 << 1;
-    /// A SYN-ACK was freed with a drop reason.
-    pub const SYNACK_KFREE: u32 = 1 << 2;
-    /// A bare ACK was freed with a drop reason.
-    pub const ACK_KFREE: u32 = 1 << 3;
-    /// The client sent its SYN again (`tcp_retransmit_skb` in SYN_SENT).
-    pub const SYN_RETRANSMIT: u32 = 1 << 4;
-    /// The server sent its SYN-ACK again (`tcp_retransmit_synack`).
-    pub const SYNACK_RETRANSMIT: u32 = 1 << 5;
-    /// The client's socket became ESTABLISHED after this entry was born.
-    pub const CLIENT_ESTABLISHED: u32 = 1 << 6;
-    /// The server's child socket became ESTABLISHED after this entry was born.
-    pub const SERVER_ESTABLISHED: u32 = 1 << 7;
-    /// The client's socket left SYN_SENT or ESTABLISHED; see [`Facts::client`](super::Facts::client).
-    pub const CLIENT_CLOSED: u32 = 1 << 8;
-    /// The server's child socket left ESTABLISHED or SYN_RECV; see [`Facts::server`](super::Facts::server).
-    pub const SERVER_CLOSED: u32 = 1 << 9;
-    /// A RST went from the client (`tcp_send_reset`, or an active reset).
-    pub const CLIENT_RESET_SENT: u32 = 1 << 10;
-    /// A RST went from the server's side.
-    pub const SERVER_RESET_SENT: u32 = 1 << 11;
-    /// A RST reached the client (`tcp_receive_reset`).
-    pub const CLIENT_RESET_RECEIVED: u32 = 1 << 12;
-    /// A RST reached the server's socket.
-    pub const SERVER_RESET_RECEIVED: u32 = 1 << 13;
-    /// An error was reported to the client's socket (`inet_sk_error_report`).
-    pub const CLIENT_ERROR: u32 = 1 << 14;
-    /// The entry stood for an earlier use of this tuple before.
-    pub const REUSED: u32 = 1 << 15;
-}
-
 /// How the listener looked when it dropped a SYN: the index into [`Facts::syn_drops`].
 pub mod syn_drop {
     /// `sk_ack_backlog > sk_max_ack_backlog` (`sk_acceptq_is_full`).
@@ -77,6 +41,8 @@ pub mod drop_flag {
     pub const RX_TIME_WAIT: u8 = 1 << 3;
     /// The kernel named the receiving socket, and it was a full socket in another state.
     pub const RX_OTHER: u8 = 1 << 4;
+    /// The kernel named the receiving socket, and it was a request socket (TCP_NEW_SYN_RECV).
+    pub const RX_REQUEST: u8 = 1 << 6;
     /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) says nothing.
     pub const NO_REASON: u8 = 1 << 5;
 }
@@ -123,14 +89,16 @@ pub struct End {
     pub to: u8,
     /// [`end_flag`] bits.
     pub flags: u8,
-    /// How many RSTs this end sent.
+    /// How many RSTs this end sent (`tcp_send_reset`).
     pub resets_sent: u8,
     /// `enum sk_rst_reason` of the last RST this end sent; 0 where the kernel gives none.
     pub reset_reason: u16,
-    /// `sk_err` of the last error report (`inet_sk_error_report`); 0 for none.
-    pub error_reported: u16,
+    /// `sk_err` of an error reported while in SYN_SENT (`inet_sk_error_report`): an ICMP error; 0 for none.
+    pub icmp_err: u16,
+    /// How many RSTs reached this end (`tcp_receive_reset`).
+    pub resets_received: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
 }
 
 /// A listener's queues as last seen when it refused something.
@@ -147,14 +115,15 @@ pub struct QueueState {
     pub listeners: u32,
 }
 
-/// All that the kernel side knows of one attempt.
+/// All that the kernel side knows of one attempt. Each fact has a field of its own that is zero as long as
+/// the event did not happen, so two CPUs that write different facts need no lock.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The initial sequence number of the SYN: a new one under the same tuple is a new attempt. 0: not seen.
     pub generation: u32,
-    /// [`seen`] bits.
-    pub seen: u32,
+    /// How many earlier attempts used this tuple.
+    pub reused: u32,
     /// When the entry was born, monotonic.
     pub first_ns: u64,
     /// The last SYN dropped or freed, or the last SYN-ACK or ACK freed.

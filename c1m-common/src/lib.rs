@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod fact;
+pub mod listener;
 pub mod offsets;
 pub mod stats;
 pub mod tuple;
@@ -41,4 +42,16 @@ pub mod state {
     pub const CLOSING: u8 = 11;
     /// A request socket, as `sock_diag` never shows it (it says SYN_RECV).
     pub const NEW_SYN_RECV: u8 = 12;
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY (all): `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
+    unsafe impl aya::Pod for crate::tuple::Tuple {}
+    unsafe impl aya::Pod for crate::fact::Facts {}
+    unsafe impl aya::Pod for crate::config::Config {}
+    unsafe impl aya::Pod for crate::offsets::Offsets {}
+    unsafe impl aya::Pod for crate::stats::Stats {}
+    unsafe impl aya::Pod for crate::listener::Port {}
+    unsafe impl aya::Pod for crate::listener::Group {}
 }

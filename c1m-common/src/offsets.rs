@@ -50,8 +50,8 @@ pub struct Offsets {
     pub skb_head: u32,
     /// `sk_buff.network_header`
     pub skb_network_header: u32,
-    /// `sk_buff.transport_header`
-    pub skb_transport_header: u32,
+    /// `neighbour.primary_key`
+    pub neigh_key: u32,
     /// `sk_buff.protocol`, big-endian
     pub skb_protocol: u32,
     /// `sk_buff.dev`

@@ -20,8 +20,12 @@ pub mod hook {
     pub const RECEIVE_RESET: usize = 7;
     /// `inet_sk_error_report`
     pub const ERROR: usize = 8;
+    /// `neigh_event_send_done`
+    pub const NEIGHBOUR: usize = 9;
+    /// `iter/tcp`
+    pub const LISTENERS: usize = 10;
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 11;
 }
 
 /// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
@@ -40,6 +44,8 @@ pub struct EndStats {
     pub reset_by_peer: u64,
     /// Left ESTABLISHED as a failure: an entry has the facts.
     pub failed: u64,
+    /// Of the closed and aborted ones, those whose program was ending.
+    pub exited: u64,
     /// Entered FIN_WAIT2.
     pub fin_wait_2: u64,
     /// Entered TIME_WAIT, as far as state changes tell (FIN_WAIT2 or CLOSING → CLOSE without error).
@@ -67,6 +73,6 @@ pub struct Stats {
 }
 
 const _: () = {
-    assert!(size_of::<EndStats>() == 64);
-    assert!(size_of::<Stats>() == 128 + 32 + 8 + 16 + 8 + 72 + 8);
+    assert!(size_of::<EndStats>() == 72);
+    assert!(size_of::<Stats>() == 144 + 32 + 8 + 16 + 8 + 88 + 8);
 };

@@ -1,0 +1,30 @@
+//! The listeners that the kernel side knows of.
+
+/// Where a listener listens.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Port {
+    /// Inode number of its network namespace.
+    pub namespace: u32,
+    /// Host byte order.
+    pub port: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// How many listeners of one port are told apart.
+pub const GROUP_MAX: usize = 64;
+
+/// The listening sockets of one port: several by SO_REUSEPORT or on several addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// How many there were that found no slot.
+    pub overflow: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Their `struct sock`, 0 for a free slot.
+    pub socks: [u64; GROUP_MAX],
+}
+
+const _: () = assert!(size_of::<Port>() == 8 && size_of::<Group>() == 8 + 64 * 8);

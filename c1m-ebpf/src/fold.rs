@@ -1,0 +1,159 @@
+//! The only writer of facts: finds or makes the entry of an attempt, and folds events into it.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use c1m_common::{
+    fact::{End, Facts, QueueState, SkbDrop, last_drop},
+    stats::hook,
+    tuple::Tuple,
+};
+
+use crate::{
+    kernel::Side,
+    maps::{CHANGED, FACTS, GENERATIONS, stats},
+};
+
+/// An entry as it is born.
+// SAFETY: an integers-only struct, for which all zeros is a value.
+static EMPTY: Facts = unsafe { core::mem::zeroed() };
+
+/// Facts as they leave when their tuple is used again.
+#[repr(C)]
+struct Generation {
+    tuple: Tuple,
+    facts: Facts,
+}
+
+/// Monotonic time, as `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The entry of `tuple`, if it has one.
+#[inline(always)]
+pub(crate) fn existing(tuple: &Tuple) -> Option<&'static mut Facts> {
+    // SAFETY: entries are never deleted while they are written but by `retire`, which is called for the
+    // same tuple's next SYN; fields are integers, and each fact has its own.
+    FACTS.get_ptr_mut(tuple).map(|facts| unsafe { &mut *facts })
+}
+
+/// The entry of `tuple`, made if need be. None if the map is full: `hook` then has lost a fact.
+#[inline(always)]
+pub(crate) fn entry(tuple: &Tuple, hook: usize) -> Option<&'static mut Facts> {
+    if let Some(facts) = existing(tuple) {
+        return Some(facts);
+    }
+    // Another CPU may have been faster: then it is there, and that is all that matters.
+    let _ = FACTS.insert(tuple, &EMPTY, u64::from(BPF_NOEXIST));
+    let Some(facts) = existing(tuple) else {
+        lose(hook);
+        return None;
+    };
+    if facts.first_ns == 0 {
+        facts.first_ns = now_ns();
+    }
+    Some(facts)
+}
+
+/// Counts a fact that found no room.
+#[inline(always)]
+pub(crate) fn lose(hook: usize) {
+    if let Some(stats) = stats()
+        && hook < hook::COUNT
+    {
+        stats.lost[hook] += 1;
+    }
+}
+
+/// Makes room for the attempt that begins with this SYN: if the tuple has an entry of an earlier attempt,
+/// that one goes to the ring buffer.
+#[inline(always)]
+pub(crate) fn begin(tuple: &Tuple, sequence: u32) {
+    let Some(facts) = existing(tuple) else { return };
+    let ended = facts.client.closed_ns != 0 || facts.server.closed_ns != 0;
+    if facts.generation == sequence || (facts.generation == 0 && !ended) {
+        facts.generation = sequence;
+        return;
+    }
+    match GENERATIONS.reserve::<Generation>(0) {
+        Some(mut room) => {
+            let place = room.as_mut_ptr();
+            // SAFETY: reserved memory of this size; written field by field, for it is half a stack.
+            unsafe {
+                (&raw mut (*place).tuple).write(*tuple);
+                (&raw mut (*place).facts).write(*facts);
+            }
+            room.submit(0);
+        }
+        None => {
+            if let Some(stats) = stats() {
+                stats.generations_lost += 1;
+            }
+        }
+    }
+    let reused = facts.reused + 1;
+    *facts = EMPTY;
+    facts.reused = reused;
+    facts.generation = sequence;
+    facts.first_ns = now_ns();
+}
+
+/// Notes the time of a drop, and that it was the last.
+#[inline(always)]
+fn dropped(facts: &mut Facts, kind: u8) {
+    let now = now_ns();
+    if facts.first_drop_ns == 0 {
+        facts.first_drop_ns = now;
+    }
+    facts.last_drop_ns = now;
+    facts.last_drop = kind;
+}
+
+/// A listener dropped the attempt's SYN.
+#[inline(always)]
+pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState) {
+    if class < facts.syn_drops.len() {
+        facts.syn_drops[class] = facts.syn_drops[class].saturating_add(1);
+    }
+    facts.queue = *queue;
+    dropped(facts, last_drop::LISTENER + class as u8);
+}
+
+/// A handshake segment of the attempt was freed with a drop reason.
+#[inline(always)]
+pub(crate) fn segment_dropped(facts: &mut Facts, kind: usize, last: &SkbDrop) {
+    if kind < facts.skb_drops.len() {
+        let drop = &mut facts.skb_drops[kind];
+        drop.location = last.location;
+        drop.reason = last.reason;
+        drop.flags = last.flags;
+        drop.count += 1;
+    }
+    dropped(facts, last_drop::SKB + kind as u8);
+}
+
+/// A tuple to be filled.
+pub(crate) const NOBODY: Tuple =
+    Tuple { client: [0; 16], server: [0; 16], client_port: 0, server_port: 0, pad: 0 };
+
+/// One end of the attempt.
+#[inline(always)]
+pub(crate) fn end(facts: &mut Facts, side: Side) -> &mut End {
+    match side {
+        Side::Client => &mut facts.client,
+        Side::Server => &mut facts.server,
+    }
+}
+
+/// Notes what happened to a socket while a census is being taken.
+#[inline(always)]
+pub(crate) fn note_changed(tuple: &Tuple, bits: u32) {
+    let before = CHANGED.get_ptr(tuple).map_or(0, |before| {
+        // SAFETY: a live value of a map that nothing is deleted from.
+        unsafe { *before }
+    });
+    if CHANGED.insert(tuple, before | bits, 0).is_err() {
+        lose(hook::STATE);
+    }
+}

@@ -1,0 +1,100 @@
+//! Resets, sent and received, and errors that reach a socket before it is established.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use c1m_common::{state::SYN_SENT, stats::hook};
+
+use crate::{
+    fold::{NOBODY, end, entry, existing},
+    kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, traced_socket},
+    maps::{config, ended, offset},
+    segment::Header,
+};
+
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb [, enum sk_rst_reason reason])`
+///
+/// `skb` is the segment that is answered (`tcp_v4_send_reset`), or none (`tcp_send_active_reset`).
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
+    let mut reason = 0;
+    if config!(send_reset_args) >= 3 {
+        reason = ctx.arg::<u64>(2) as u16;
+    }
+    let _ = sent(Ptr(ctx.arg(0)), Ptr(ctx.arg(1)), reason);
+    0
+}
+
+#[inline(always)]
+fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
+    if ended() {
+        return None;
+    }
+    let mut tuple = NOBODY;
+    let (facts, side) = if skb.is_null() {
+        let side = traced_socket(sk, &mut tuple)?;
+        // A program that closes with SO_LINGER 0 resets every good connection: only a known failure learns.
+        (existing(&tuple)?, side)
+    } else {
+        let from = Header::of(skb)?.traced(&mut tuple)?;
+        let namespace = if sk.is_null() { skb_inum(skb)? } else { sock_inum(sk)? };
+        if !is_traced_namespace(namespace) {
+            return None;
+        }
+        let side = match from {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        };
+        (entry(&tuple, hook::SEND_RESET)?, side)
+    };
+    let end = end(facts, side);
+    end.resets_sent = end.resets_sent.saturating_add(1);
+    end.reset_reason = reason;
+    Some(())
+}
+
+/// `tcp_receive_reset(struct sock *sk)`
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
+    let _ = received(Ptr(ctx.arg(0)));
+    0
+}
+
+#[inline(always)]
+fn received(sk: Ptr) -> Option<()> {
+    if ended() {
+        return None;
+    }
+    let mut tuple = NOBODY;
+    let side = traced_socket(sk, &mut tuple)?;
+    let unclaimed = sk.read::<u64>(offset!(sk_socket))? == 0;
+    let facts = if unclaimed || sock_state(sk)? == SYN_SENT {
+        entry(&tuple, hook::RECEIVE_RESET)?
+    } else {
+        existing(&tuple)?
+    };
+    let end = end(facts, side);
+    end.resets_received = end.resets_received.saturating_add(1);
+    Some(())
+}
+
+/// `inet_sk_error_report(const struct sock *sk)`: in SYN_SENT it is an ICMP error (`tcp_v4_err`); a reset
+/// leaves that state before it reports.
+#[raw_tracepoint(tracepoint = "inet_sk_error_report")]
+pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
+    let sk = Ptr(ctx.arg(0));
+    if sock_state(sk) == Some(SYN_SENT) {
+        let _ = icmp(sk);
+    }
+    0
+}
+
+#[inline(always)]
+fn icmp(sk: Ptr) -> Option<()> {
+    if ended() {
+        return None;
+    }
+    let mut tuple = NOBODY;
+    let side = traced_socket(sk, &mut tuple)?;
+    let err: u32 = sk.read(offset!(sk_err))?;
+    end(entry(&tuple, hook::ERROR)?, side).icmp_err = err as u16;
+    Some(())
+}

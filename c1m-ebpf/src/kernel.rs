@@ -1,0 +1,224 @@
+//! Reads of kernel memory: sockets, namespaces, tasks. Every read can fail and says so.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
+use c1m_common::{
+    AF_INET, AF_INET6,
+    config::{NAMESPACES_MAX, PORTS_MAX},
+    offsets::ABSENT,
+    tuple::{Tuple, mapped_v4},
+};
+
+use crate::maps::{config, offset};
+
+/// `IPPROTO_TCP`
+pub(crate) const TCP: u8 = 6;
+/// `PF_EXITING`, include/linux/sched.h
+const PF_EXITING: u32 = 4;
+
+/// An address in the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ptr(pub(crate) u64);
+
+impl Ptr {
+    #[inline(always)]
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The `T` at `offset`.
+    #[inline(always)]
+    pub(crate) fn read<T>(self, offset: usize) -> Option<T> {
+        if self.is_null() || offset == ABSENT as usize {
+            return None;
+        }
+        let at = self.0.wrapping_add(offset as u64) as *const T;
+        // SAFETY: the helper checks the address; T is a plain integer or an array of them.
+        unsafe { bpf_probe_read_kernel(at) }.ok()
+    }
+
+    /// Copies the bytes at `offset`, straight to where they belong: the stack has 512 bytes.
+    #[inline(always)]
+    pub(crate) fn read_into(self, offset: usize, to: &mut [u8]) -> Option<()> {
+        if self.is_null() || offset == ABSENT as usize {
+            return None;
+        }
+        let at = self.0.wrapping_add(offset as u64) as *const u8;
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel_buf(at, to) }.ok()
+    }
+
+    /// The pointer at `offset`.
+    #[inline(always)]
+    pub(crate) fn follow(self, offset: usize) -> Option<Ptr> {
+        self.read::<u64>(offset).filter(|&to| to != 0).map(Ptr)
+    }
+}
+
+/// Which end of the connection a socket is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client = 0,
+    Server = 1,
+}
+
+/// Whether `port` is a traced server port.
+#[inline(always)]
+pub(crate) fn is_server_port(port: u16) -> bool {
+    let mut i = 0;
+    while i < PORTS_MAX {
+        let traced = config!(ports[i]);
+        if traced == 0 {
+            return false;
+        }
+        if traced == port {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether `inum` is a traced network namespace.
+#[inline(always)]
+pub(crate) fn is_traced_namespace(inum: u32) -> bool {
+    let mut i = 0;
+    while i < NAMESPACES_MAX {
+        let traced = config!(namespaces[i]);
+        if traced == 0 {
+            return false;
+        }
+        if traced == inum {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Inode number of a `struct net`.
+#[inline(always)]
+fn inum(net: Ptr) -> Option<u32> {
+    net.read(offset!(net_inum))
+}
+
+/// The namespace of a socket of any kind (`sock_common`).
+#[inline(always)]
+pub(crate) fn sock_net(sk: Ptr) -> Option<Ptr> {
+    sk.follow(offset!(skc_net))
+}
+
+/// The namespace's inode number of a socket of any kind.
+#[inline(always)]
+pub(crate) fn sock_inum(sk: Ptr) -> Option<u32> {
+    inum(sock_net(sk)?)
+}
+
+/// The namespace of a packet: of its device, else of its route's device (`tcp_v4_rcv` clears `skb->dev`).
+#[inline(always)]
+pub(crate) fn skb_inum(skb: Ptr) -> Option<u32> {
+    let dev = match skb.follow(offset!(skb_dev)) {
+        Some(dev) => dev,
+        // The lowest bit says that no reference is held (SKB_DST_NOREF).
+        None => Ptr(skb.read::<u64>(offset!(skb_refdst))? & !1).follow(offset!(dst_dev))?,
+    };
+    inum(dev.follow(offset!(dev_net))?)
+}
+
+/// A traced socket: which end it is; its tuple is written to `tuple`. None for any other socket.
+///
+/// `inet_sport` and not `skc_num`: the latter is already 0 at the transition to CLOSE.
+#[inline(always)]
+pub(crate) fn traced_socket(sk: Ptr, tuple: &mut Tuple) -> Option<Side> {
+    let dport = u16::from_be(sk.read(offset!(skc_dport))?);
+    let sport = u16::from_be(sk.read(offset!(inet_sport))?);
+    traced_sock(sk, sport, dport, tuple)
+}
+
+/// The same for a request socket, which is a `sock_common` and no more.
+#[inline(always)]
+pub(crate) fn traced_request(req: Ptr, tuple: &mut Tuple) -> Option<Side> {
+    let dport = u16::from_be(req.read(offset!(skc_dport))?);
+    let sport = req.read(offset!(skc_num))?;
+    traced_sock(req, sport, dport, tuple)
+}
+
+#[inline(always)]
+fn traced_sock(sk: Ptr, sport: u16, dport: u16, tuple: &mut Tuple) -> Option<Side> {
+    let side = if is_server_port(dport) {
+        Side::Client
+    } else if is_server_port(sport) {
+        Side::Server
+    } else {
+        return None;
+    };
+    if !is_traced_namespace(sock_inum(sk)?) {
+        return None;
+    }
+    let (local, remote) = ends(tuple, side, sport, dport);
+    match sk.read::<u16>(offset!(skc_family))? {
+        AF_INET => {
+            sk.read_into(offset!(skc_rcv_saddr), v4_part(local))?;
+            sk.read_into(offset!(skc_daddr), v4_part(remote))?;
+        }
+        AF_INET6 => {
+            sk.read_into(offset!(skc_v6_rcv_saddr), local)?;
+            sk.read_into(offset!(skc_v6_daddr), remote)?;
+        }
+        _ => return None,
+    }
+    Some(side)
+}
+
+/// Sets the ports of `tuple`, as `side` sees them, and gives back the addresses to fill: its own, the other's.
+#[inline(always)]
+pub(crate) fn ends(
+    tuple: &mut Tuple,
+    side: Side,
+    own_port: u16,
+    other_port: u16,
+) -> (&mut [u8; 16], &mut [u8; 16]) {
+    match side {
+        Side::Client => {
+            tuple.client_port = own_port;
+            tuple.server_port = other_port;
+            (&mut tuple.client, &mut tuple.server)
+        }
+        Side::Server => {
+            tuple.client_port = other_port;
+            tuple.server_port = own_port;
+            (&mut tuple.server, &mut tuple.client)
+        }
+    }
+}
+
+/// Makes `address` IPv4-mapped, and gives back the four bytes to fill.
+#[inline(always)]
+pub(crate) fn v4_part(address: &mut [u8; 16]) -> &mut [u8] {
+    *address = mapped_v4([0; 4]);
+    &mut address[12..]
+}
+
+/// Whether a socket is TCP's (`inet_sock_set_state` fires for DCCP and SCTP too).
+#[inline(always)]
+pub(crate) fn is_tcp(sk: Ptr) -> bool {
+    let protocol = if offset!(sk_protocol_bytes) == 1 {
+        sk.read::<u8>(offset!(sk_protocol)).map(u16::from)
+    } else {
+        sk.read::<u16>(offset!(sk_protocol))
+    };
+    protocol == Some(u16::from(TCP))
+}
+
+/// `sk_state` of a socket of any kind.
+#[inline(always)]
+pub(crate) fn sock_state(sk: Ptr) -> Option<u8> {
+    sk.read(offset!(skc_state))
+}
+
+/// Whether the current process is on its way out.
+#[inline(always)]
+pub(crate) fn current_is_exiting() -> bool {
+    // SAFETY: takes no arguments and cannot fail.
+    let task = Ptr(unsafe { bpf_get_current_task() });
+    task.read::<u32>(offset!(task_flags)).is_some_and(|flags| flags & PF_EXITING != 0)
+}

@@ -1,0 +1,151 @@
+//! The listeners of the traced ports, and how their queues look when they refuse something.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use c1m_common::{
+    AF_INET,
+    fact::{QueueState, syn_drop},
+    listener::{GROUP_MAX, Group, Port},
+    stats::hook,
+    tuple::{Tuple, mapped_v4},
+};
+
+use crate::{
+    fold::lose,
+    kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net},
+    maps::{LISTENERS, config, offset},
+};
+
+static NOBODY: Group = Group { overflow: 0, pad: 0, socks: [0; GROUP_MAX] };
+
+#[inline(always)]
+fn port_of(sk: Ptr) -> Option<Port> {
+    let port: u16 = sk.read(offset!(skc_num))?;
+    let port = if port != 0 { port } else { u16::from_be(sk.read(offset!(inet_sport))?) };
+    if !is_server_port(port) {
+        return None;
+    }
+    let namespace = sock_inum(sk)?;
+    is_traced_namespace(namespace).then_some(Port { namespace, port, pad: 0 })
+}
+
+/// A socket listens.
+#[inline(always)]
+pub(crate) fn add(sk: Ptr) {
+    let Some(port) = port_of(sk) else { return };
+    let _ = LISTENERS.insert(port, &NOBODY, u64::from(BPF_NOEXIST));
+    let Some(group) = LISTENERS.get_ptr_mut(port) else { return lose(hook::LISTENERS) };
+    // SAFETY: groups are never deleted; listeners come and go rarely, and a lost race is told by `overflow`.
+    let group = unsafe { &mut *group };
+    let mut i = 0;
+    while i < GROUP_MAX {
+        if group.socks[i] == sk.0 {
+            return;
+        }
+        if group.socks[i] == 0 {
+            group.socks[i] = sk.0;
+            return;
+        }
+        i += 1;
+    }
+    group.overflow += 1;
+}
+
+/// A listener is gone.
+#[inline(always)]
+pub(crate) fn remove(sk: Ptr) {
+    let Some(port) = port_of(sk) else { return };
+    let Some(group) = LISTENERS.get_ptr_mut(port) else { return };
+    // SAFETY: as in `add`.
+    let group = unsafe { &mut *group };
+    let mut i = 0;
+    while i < GROUP_MAX {
+        if group.socks[i] == sk.0 {
+            group.socks[i] = 0;
+        }
+        i += 1;
+    }
+}
+
+/// The queues of one listener, and whether its accept queue is full (`sk_acceptq_is_full`).
+#[inline(always)]
+pub(crate) fn queue(sk: Ptr) -> Option<(QueueState, bool)> {
+    let accept_queue: u32 = sk.read(offset!(sk_ack_backlog))?;
+    let accept_limit: u32 = sk.read(offset!(sk_max_ack_backlog))?;
+    let syn_queue: u32 = sk.read(offset!(reqsk_qlen))?;
+    let state = QueueState { accept_queue, accept_limit, syn_queue, listeners: 1 };
+    Some((state, accept_queue > accept_limit))
+}
+
+/// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`.
+#[inline(always)]
+fn classify(sk: Ptr) -> Option<(usize, QueueState)> {
+    let (state, accept_full) = queue(sk)?;
+    let net = sock_net(sk)?;
+    let syncookies = if offset!(net_syncookies_bytes) == 1 {
+        u32::from(net.read::<u8>(offset!(net_syncookies))?)
+    } else {
+        net.read::<u32>(offset!(net_syncookies))?
+    };
+    let syn_full = state.syn_queue > state.accept_limit
+        || (config!(syn_queue_full_at_equal) != 0 && state.syn_queue == state.accept_limit);
+    if syncookies == 0 && syn_full {
+        return Some((syn_drop::SYN_QUEUE_FULL, state));
+    }
+    if accept_full {
+        return Some((syn_drop::ACCEPT_QUEUE_FULL, state));
+    }
+    let room: u32 = net.read(offset!(net_max_syn_backlog))?;
+    if syncookies == 0 && (room as i32).wrapping_sub(state.syn_queue as i32) < (room as i32 >> 2) {
+        return Some((syn_drop::LAST_QUARTER, state));
+    }
+    Some((syn_drop::UNKNOWN, state))
+}
+
+/// Whether a listener takes connections to `address`: its own address, or any.
+#[inline(always)]
+fn listens_on(sk: Ptr, address: &[u8; 16]) -> bool {
+    let own: [u8; 16] = match sk.read::<u16>(offset!(skc_family)) {
+        Some(AF_INET) => match sk.read::<[u8; 4]>(offset!(skc_rcv_saddr)) {
+            Some([0, 0, 0, 0]) => return true,
+            Some(own) => mapped_v4(own),
+            None => return false,
+        },
+        _ => match sk.read(offset!(skc_v6_rcv_saddr)) {
+            Some(own) => own,
+            None => return false,
+        },
+    };
+    own == *address || own == [0; 16]
+}
+
+/// Why a SYN to `tuple.server` was dropped: the class, and the queues then. With several listeners the
+/// chosen one is not known: the class is told only if all of them agree on it.
+#[inline(always)]
+pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32) -> (usize, QueueState) {
+    let mut found = (syn_drop::UNKNOWN, QueueState::default());
+    let port = Port { namespace, port: tuple.server_port, pad: 0 };
+    let Some(group) = LISTENERS.get_ptr(port) else { return found };
+    // SAFETY: groups are never deleted.
+    let group = unsafe { &*group };
+    let mut count = group.overflow;
+    let mut agreed = true;
+    let mut i = 0;
+    while i < GROUP_MAX {
+        let sk = Ptr(group.socks[i]);
+        if !sk.is_null() && listens_on(sk, &tuple.server) {
+            let Some((class, state)) = classify(sk) else {
+                agreed = false;
+                break;
+            };
+            agreed &= count == 0 || class == found.0;
+            found = (class, state);
+            count += 1;
+        }
+        i += 1;
+    }
+    if !agreed || group.overflow != 0 {
+        found.0 = syn_drop::UNKNOWN;
+    }
+    found.1.listeners = count;
+    found
+}

@@ -1,0 +1,108 @@
+//! Every map and global. All maps are bounded; whoever finds one full counts it.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use c1m_common::{
+    config::{Config, phase},
+    fact::Facts,
+    listener::{Group, Port},
+    offsets::Offsets,
+    stats::Stats,
+    tuple::Tuple,
+};
+
+/// Offsets of kernel fields; set before loading.
+// SAFETY: an integers-only struct, for which all zeros is a value.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = unsafe { core::mem::zeroed() };
+
+/// Filter and abilities; set before loading.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub(crate) static CONFIG: Config = unsafe { core::mem::zeroed() };
+
+/// An offset. Volatile, because the value in the object is not the one that runs.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a live static of plain integers.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) as usize }
+    };
+}
+pub(crate) use offset;
+
+/// A configured value; volatile likewise.
+macro_rules! config {
+    ($($field:tt)+) => {
+        // SAFETY: a live static of plain integers.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::CONFIG.$($field)+) }
+    };
+}
+pub(crate) use config;
+
+/// Facts of the attempts that met a failure. Sized by the tracer; memory is taken per entry.
+#[map]
+pub(crate) static FACTS: HashMap<Tuple, Facts> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// What happened while a census was being taken.
+#[map]
+pub(crate) static CHANGED: HashMap<Tuple, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// The listeners of each traced port.
+#[map]
+pub(crate) static LISTENERS: HashMap<Port, Group> = HashMap::with_max_entries(64, 0);
+
+/// One word: the phase of the trace.
+#[map]
+pub(crate) static PHASE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Counters.
+#[map]
+pub(crate) static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
+
+/// What this CPU did since the last SYN that a listener took in.
+#[map]
+pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1, 0);
+
+/// Facts of earlier attempts whose tuple is used again.
+#[map]
+pub(crate) static GENERATIONS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// On one CPU a listener handles a SYN from beginning to end before the next: what was sent in between
+/// was the answer.
+#[repr(C)]
+pub(crate) struct Window {
+    /// The tuple of the last SYN-ACK that left; server port 0 for none.
+    pub(crate) synack: Tuple,
+    /// The neighbour that a packet was last queued for; zeros for none.
+    pub(crate) neighbour: [u8; 16],
+}
+
+/// This CPU's counters.
+#[inline(always)]
+pub(crate) fn stats() -> Option<&'static mut Stats> {
+    // SAFETY: a slot of this CPU alone; programs do not migrate, and one that interrupts another at worst
+    // loses one count of the live view.
+    STATS.get_ptr_mut(0).map(|stats| unsafe { &mut *stats })
+}
+
+/// This CPU's window.
+#[inline(always)]
+pub(crate) fn window() -> Option<&'static mut Window> {
+    // SAFETY: a slot of this CPU alone.
+    WINDOW.get_ptr_mut(0).map(|window| unsafe { &mut *window })
+}
+
+/// Whether facts are still being folded.
+#[inline(always)]
+pub(crate) fn ended() -> bool {
+    phase() == phase::ENDED
+}
+
+/// The phase of the trace.
+#[inline(always)]
+pub(crate) fn phase() -> u32 {
+    PHASE.get(0).copied().unwrap_or(phase::RUNNING)
+}
