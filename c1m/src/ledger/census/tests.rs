@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{wire::*, *};
 
 const PORT: u16 = 8000;
 const ESTABLISHED: u32 = 1 << state::ESTABLISHED;
