@@ -3,8 +3,9 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -80,6 +81,25 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed: {status}", shown(command));
     }
     Ok(())
+}
+
+/// Runs to the end with our own stderr, printing each line of stdout as it comes and handing it on.
+pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<ExitStatus> {
+    let text = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {text}"))?;
+    if let Some(stdout) = child.stdout.take() {
+        // Bytes that are no UTF-8 (a program's own output) must not end the run.
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.context("cannot read a child's output")?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            take(&line);
+        }
+    }
+    child.wait().context("cannot wait for a child")
 }
 
 /// Runs to the end and returns stdout as text. Fails unless it exits with 0; stderr goes into the error.

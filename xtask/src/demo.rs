@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::{command, ebpf, setup};
 
@@ -12,11 +12,7 @@ const SHOWN: [&str; 2] = ["lab", "field-notes"];
 
 /// Installs what is missing, builds, and shows it.
 pub(crate) fn run() -> Result<()> {
-    if !setup::is_root() {
-        bail!(
-            "not root: attaching eBPF programs and making network namespaces need it; type: sudo -E env \"PATH=$PATH\" cargo xtask demo"
-        );
-    }
+    setup::must_be_root("demo")?;
     setup::tools()?;
     ebpf::build_object()?;
     ebpf::build_c1m()?;

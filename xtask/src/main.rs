@@ -4,12 +4,15 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod command;
 mod demo;
 mod ebpf;
+mod lint;
 mod setup;
+mod test;
+mod tidy;
 mod toolchain;
 
 /// The project's own commands.
@@ -28,13 +31,30 @@ enum Verb {
         #[arg(long)]
         object_only: bool,
     },
+    /// Check the format, and run clippy with warnings as errors for the host and for the eBPF target
+    Lint,
+    /// Check the house rules: sizes, forbidden words, documents that must agree with the program
+    Tidy,
+    /// Set the machine up, then run all there is: build, lint, tidy, every test, every lab
+    Test,
     /// Set the machine up, build, and lose real connections: ends in the loss table
     Demo,
+}
+
+/// The names of the verbs, as documents may use them.
+pub(crate) fn verbs() -> Vec<String> {
+    Cli::command()
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect()
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::BuildEbpf { object_only } => ebpf::run(object_only),
+        Verb::Lint => lint::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Test => test::run(),
         Verb::Demo => demo::run(),
     };
     match done {

@@ -1,6 +1,10 @@
 //! What a machine needs, and how it gets there: installed when we are root, else the exact command to type.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use anyhow::{Result, bail};
 
@@ -35,6 +39,17 @@ const TOOLS: &[Tool] = &[
 /// The linker for `bpfel-unknown-none`; later ones want an LLVM besides the compiler's.
 pub(crate) const BPF_LINKER_VERSION: &str = "0.10.3";
 
+/// Fails, with the line to type, unless we are root. The line keeps the user's own toolchain.
+pub(crate) fn must_be_root(verb: &str) -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    bail!(
+        "not root: it makes network namespaces and attaches eBPF programs; type: \
+         sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask {verb}"
+    )
+}
+
 /// Whether we may install packages.
 pub(crate) fn is_root() -> bool {
     // /proc/self belongs to the effective user; no crate is needed for that.
@@ -57,6 +72,7 @@ pub(crate) fn bpf_linker_args() -> [&'static str; 4] {
 
 /// Installs packages. Only root calls this.
 pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    apt_update()?;
     println!("installing {}", packages.join(" "));
     let mut apt = command::clean("apt-get");
     apt.args(["install", "--yes", "--quiet", "--no-install-recommends"])
@@ -64,9 +80,20 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     command::run(apt.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// Fetches the lists of packages. Only root calls this.
+/// Fetches the lists of packages, once: a fresh machine has none. Only root calls this.
 pub(crate) fn apt_update() -> Result<()> {
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.set(()).is_err() {
+        return Ok(());
+    }
     command::run(command::clean("apt-get").args(["update", "--quiet"]))
+}
+
+/// The Debian package that a file belongs to, without its architecture.
+pub(crate) fn owner_of(file: &Path) -> Option<String> {
+    let text = command::output(command::clean("dpkg").arg("-S").arg(file)).ok()?;
+    let owner = text.split([':', ',']).next()?.trim();
+    (!owner.is_empty()).then(|| owner.to_owned())
 }
 
 /// Installs what the labs run and this machine lacks; not as root, fails with the line that does it.
@@ -91,7 +118,6 @@ pub(crate) fn tools() -> Result<()> {
             apt_line(&packages)
         );
     }
-    apt_update()?;
     apt_install(&packages)
 }
 

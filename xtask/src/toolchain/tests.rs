@@ -4,8 +4,8 @@ use super::*;
 
 fn nightly() -> Compiler {
     Compiler {
-        rustc: "/home/u/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu/bin/rustc".into(),
-        cargo: "/home/u/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu/bin/cargo".into(),
+        rustc: "/opt/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu/bin/rustc".into(),
+        cargo: "/opt/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu/bin/cargo".into(),
         core: Core::FromSource {
             toolchain: "nightly-x86_64-unknown-linux-gnu".to_owned(),
         },
@@ -27,9 +27,9 @@ fn distribution() -> Compiler {
 fn workspace() -> Paths {
     Paths {
         root: "/src/c1m".into(),
-        cargo_home: "/home/u/.cargo".into(),
+        cargo_home: "/opt/.cargo".into(),
         target_dir: "/src/c1m/target/ebpf".into(),
-        linker: "/home/u/.cargo/bin/bpf-linker".into(),
+        linker: "/opt/.cargo/bin/bpf-linker".into(),
         llvm_dir: "/src/c1m/target/ebpf-llvm".into(),
     }
 }
@@ -143,11 +143,11 @@ fn a_nightly_builds_core_itself() {
             .split('\x1f')
             .collect::<Vec<_>>(),
         [
-            "-Clinker=/home/u/.cargo/bin/bpf-linker",
+            "-Clinker=/opt/.cargo/bin/bpf-linker",
             "-Cdebuginfo=2",
             "-Clink-arg=--btf",
             "--remap-path-prefix=/src/c1m=.",
-            "--remap-path-prefix=/home/u/.cargo=cargo",
+            "--remap-path-prefix=/opt/.cargo=cargo",
         ]
     );
 }
@@ -194,8 +194,8 @@ fn apt_candidates_are_compared() {
 #[test]
 fn llvm_is_found_among_the_libraries() {
     let rustups = "\tlibdl.so.2 => /lib/libdl.so.2 (0x00007f2d73de0000)\n\tlibLLVM.so.22.1-rust-1.97.0-nightly => \
-                   /home/a b/.rustup/lib/libLLVM.so.22.1-rust-1.97.0-nightly (0x00007f2d61000000)\n";
-    let expected = PathBuf::from("/home/a b/.rustup/lib/libLLVM.so.22.1-rust-1.97.0-nightly");
+                   /opt/a b/.rustup/lib/libLLVM.so.22.1-rust-1.97.0-nightly (0x00007f2d61000000)\n";
+    let expected = PathBuf::from("/opt/a b/.rustup/lib/libLLVM.so.22.1-rust-1.97.0-nightly");
     assert_eq!(parse_ldd(rustups), Some(expected));
     assert_eq!(parse_ldd("\tlibLLVM.so.22.1 => not found\n"), None);
     assert_eq!(parse_ldd("\tlibc.so.6 => /lib/libc.so.6 (0x1)\n"), None);

@@ -1,0 +1,272 @@
+//! `cargo xtask test`: all there is, on a machine that has nothing yet. The last line says how many passed.
+
+use std::{
+    process::{Command, ExitStatus},
+    time::Instant,
+};
+
+use anyhow::Result;
+
+use crate::{command, ebpf, lint, setup, tidy};
+
+/// A lab that a machine may be unable to run: its name, why, and whether this machine could. Every other skip is a
+/// failure, for a test that did not run has shown nothing.
+type MaySkip = (&'static str, &'static str, fn() -> bool);
+
+/// Labs that may be skipped where they can't run.
+const MAY_SKIP: &[MaySkip] = &[];
+
+/// How many ran, and how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    fn line(&self) -> String {
+        let skipped = if self.skipped > 0 {
+            format!(", {} skipped", self.skipped)
+        } else {
+            String::new()
+        };
+        format!("{} passed, {} failed{skipped}", self.passed, self.failed)
+    }
+}
+
+/// Sets the machine up, runs everything to its end, and prints the sum alone on the last line. A step that counts
+/// nothing (build, lint, tidy) counts as one failed if it fails.
+pub(crate) fn run() -> Result<()> {
+    setup::must_be_root("test")?;
+    let mut total = Count::default();
+    total.add(step("set-up", || setup::tools().map(|()| Count::default())));
+    total.add(step("build", || {
+        ebpf::run(false).map(|()| Count::default())
+    }));
+    total.add(step("lint", || lint::run().map(|()| Count::default())));
+    total.add(step("tidy", || tidy::run().map(|()| Count::default())));
+    total.add(step("tests", tests));
+    total.add(step("labs", labs));
+    // The sum is the last line of all: a failure says no more after it.
+    println!("{}", total.line());
+    if total.failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Runs one part and says what it did, and how long it took.
+fn step(name: &str, work: impl FnOnce() -> Result<Count>) -> Count {
+    println!("== {name}");
+    let start = Instant::now();
+    let (count, end) = match work() {
+        Ok(count) if count == Count::default() => (count, "done".to_owned()),
+        Ok(count) => (count, count.line()),
+        Err(error) => (
+            Count {
+                failed: 1,
+                ..Count::default()
+            },
+            format!("FAILED: {error:#}"),
+        ),
+    };
+    println!("== {name}: {end} ({:.0} s)", start.elapsed().as_secs_f64());
+    count
+}
+
+/// Every test of the workspace but the eBPF package's, which runs in the kernel alone.
+fn tests() -> Result<Count> {
+    let mut cargo = command::host_cargo("test");
+    cargo.args([
+        "--locked",
+        "--no-fail-fast",
+        "--workspace",
+        "--exclude",
+        "c1m-ebpf",
+    ]);
+    let mut count = Count::default();
+    let status = command::each_line(&mut cargo, |line| {
+        count.add(test_result(line).unwrap_or_default())
+    })?;
+    if count.skipped > 0 {
+        println!(
+            "{} ignored test(s): a test that can't run here must say why and be no test",
+            count.skipped
+        );
+        count = Count {
+            failed: count.failed + count.skipped,
+            skipped: 0,
+            ..count
+        };
+    }
+    Ok(with_status(count, status))
+}
+
+/// Every lab, with the release binary: the one that a user runs.
+fn labs() -> Result<Count> {
+    let mut c1m = Command::new(ebpf::c1m());
+    c1m.args(["lab", "--all"]).current_dir(command::root());
+    let mut labs = Labs::default();
+    let status = command::each_line(&mut c1m, |line| labs.line(line))?;
+    Ok(with_status(labs.end(), status))
+}
+
+/// A run that says no failure and yet fails has one (it did not compile, or it crashed).
+fn with_status(mut count: Count, status: ExitStatus) -> Count {
+    if !status.success() && count.failed == 0 {
+        println!("ended with {status}");
+        count.failed = 1;
+    }
+    count
+}
+
+/// The numbers of cargo's `test result: ok. 10 passed; 0 failed; 1 ignored; …`.
+fn test_result(line: &str) -> Option<Count> {
+    let result = line.strip_prefix("test result: ")?;
+    let number = |what: &str| {
+        let before = &result[..result.find(what)?];
+        before.split_whitespace().next_back()?.parse().ok()
+    };
+    Some(Count {
+        passed: number(" passed")?,
+        failed: number(" failed")?,
+        skipped: number(" ignored")?,
+    })
+}
+
+/// Counts the labs' lines: `lab NAME expected … found … exact`, or `lab NAME skipped: why`.
+#[derive(Debug, Default)]
+struct Labs {
+    count: Count,
+    /// The sum that c1m itself prints.
+    said: Option<(u64, u64)>,
+}
+
+impl Labs {
+    fn line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["lab", name, "skipped" | "skipped:", ..] => self.count.add(judge_skip(name, MAY_SKIP)),
+            ["lab", _, "expected", .., before, "exact"] if *before != "not" => {
+                self.count.passed += 1
+            }
+            ["lab", _, "expected", ..] => self.count.failed += 1,
+            [passed, "passed,", failed, "failed" | "failed,", ..] => {
+                self.said = passed.parse().ok().zip(failed.parse().ok());
+            }
+            _ => {}
+        }
+    }
+
+    /// The count, checked against the sum that c1m printed.
+    fn end(self) -> Count {
+        let mut count = self.count;
+        let counted = (count.passed, count.failed);
+        if self.said.is_none_or(|(passed, _)| passed != counted.0) || counted.0 == 0 {
+            println!(
+                "labs: counted {} passed, but c1m said {:?}",
+                counted.0, self.said
+            );
+            count.failed += 1;
+        }
+        count
+    }
+}
+
+/// A skip is a failure unless this lab may be skipped and this machine can't run it.
+fn judge_skip(name: &str, may_skip: &[MaySkip]) -> Count {
+    match may_skip.iter().find(|(lab, ..)| *lab == name) {
+        Some((_, why, can_run)) if !can_run() => {
+            println!("lab {name} may be skipped: {why}");
+            Count {
+                skipped: 1,
+                ..Count::default()
+            }
+        }
+        _ => {
+            println!("lab {name} was skipped, but this machine can run it");
+            Count {
+                failed: 1,
+                ..Count::default()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(passed: u64, failed: u64, skipped: u64) -> Count {
+        Count {
+            passed,
+            failed,
+            skipped,
+        }
+    }
+
+    #[test]
+    fn cargos_results_are_summed() {
+        let lines = "running 2 tests\n\
+             test result: ok. 10 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+             test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n";
+        let mut sum = Count::default();
+        lines
+            .lines()
+            .filter_map(test_result)
+            .for_each(|result| sum.add(result));
+        assert_eq!(sum, count(13, 2, 1));
+        assert_eq!(sum.line(), "13 passed, 2 failed, 1 skipped");
+        assert_eq!(count(13, 0, 0).line(), "13 passed, 0 failed");
+    }
+
+    fn labs_of(text: &str) -> Count {
+        let mut labs = Labs::default();
+        text.lines().for_each(|line| labs.line(line));
+        labs.end()
+    }
+
+    #[test]
+    fn labs_are_counted() {
+        let good = "lab emfile expected 20 found 20 exact\nlab refused  expected 5  found 5  exact\n2 passed, 0 failed\n";
+        assert_eq!(labs_of(good), count(2, 0, 0));
+        let wrong = "lab emfile expected 20 found 19 WRONG\nlab refused expected 5 found 5 exact\n1 passed, 1 failed\n";
+        assert_eq!(labs_of(wrong), count(1, 1, 0));
+        let not = "lab emfile expected 20 found 19 not exact\nlab refused expected 5 found 5 exact\n1 passed, 1 failed\n";
+        assert_eq!(labs_of(not), count(1, 1, 0));
+    }
+
+    #[test]
+    fn a_sum_that_is_missing_or_another_fails() {
+        assert_eq!(labs_of(""), count(0, 1, 0));
+        assert_eq!(labs_of("0 passed, 0 failed\n"), count(0, 1, 0));
+        assert_eq!(
+            labs_of("lab emfile expected 20 found 20 exact\n"),
+            count(1, 1, 0)
+        );
+        assert_eq!(
+            labs_of("lab emfile expected 20 found 20 exact\n2 passed, 0 failed\n"),
+            count(1, 1, 0)
+        );
+    }
+
+    #[test]
+    fn a_skip_passes_only_where_the_lab_cannot_run() {
+        let may: &[MaySkip] = &[
+            ("a", "needs kprobes", || false),
+            ("b", "needs kprobes", || true),
+        ];
+        assert_eq!(judge_skip("a", may), count(0, 0, 1));
+        assert_eq!(judge_skip("b", may), count(0, 1, 0));
+        assert_eq!(judge_skip("c", may), count(0, 1, 0));
+        let skipped = "lab emfile skipped: no nft\nlab b expected 1 found 1 exact\n1 passed, 0 failed, 1 skipped\n";
+        assert_eq!(labs_of(skipped), count(1, 1, 0));
+    }
+}
