@@ -76,3 +76,38 @@ const _: () = {
     assert!(size_of::<EndStats>() == 72);
     assert!(size_of::<Stats>() == 144 + 32 + 8 + 16 + 8 + 88 + 8);
 };
+
+impl EndStats {
+    /// Adds another CPU's.
+    pub fn add(&mut self, other: &Self) {
+        self.established += other.established;
+        self.closed_locally += other.closed_locally;
+        self.aborted_locally += other.aborted_locally;
+        self.closed_by_peer += other.closed_by_peer;
+        self.reset_by_peer += other.reset_by_peer;
+        self.failed += other.failed;
+        self.exited += other.exited;
+        self.fin_wait_2 += other.fin_wait_2;
+        self.time_wait += other.time_wait;
+    }
+}
+
+impl Stats {
+    /// Adds another CPU's.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in self.ends.iter_mut().zip(&other.ends) {
+            sum.add(more);
+        }
+        let pairs = |sums: &mut [u64], more: &[u64]| {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                *sum += more;
+            }
+        };
+        pairs(&mut self.syn_drops, &other.syn_drops);
+        pairs(&mut self.ack_overflows, &other.ack_overflows);
+        pairs(&mut self.lost, &other.lost);
+        self.syns_received += other.syns_received;
+        self.unattributed += other.unattributed;
+        self.generations_lost += other.generations_lost;
+    }
+}

@@ -134,8 +134,13 @@ pub(crate) fn segment_dropped(facts: &mut Facts, kind: usize, last: &SkbDrop) {
 }
 
 /// A tuple to be filled.
-pub(crate) const NOBODY: Tuple =
-    Tuple { client: [0; 16], server: [0; 16], client_port: 0, server_port: 0, pad: 0 };
+pub(crate) const NOBODY: Tuple = Tuple {
+    client: [0; 16],
+    server: [0; 16],
+    client_port: 0,
+    server_port: 0,
+    pad: 0,
+};
 
 /// One end of the attempt.
 #[inline(always)]

@@ -220,5 +220,6 @@ pub(crate) fn sock_state(sk: Ptr) -> Option<u8> {
 pub(crate) fn current_is_exiting() -> bool {
     // SAFETY: takes no arguments and cannot fail.
     let task = Ptr(unsafe { bpf_get_current_task() });
-    task.read::<u32>(offset!(task_flags)).is_some_and(|flags| flags & PF_EXITING != 0)
+    task.read::<u32>(offset!(task_flags))
+        .is_some_and(|flags| flags & PF_EXITING != 0)
 }

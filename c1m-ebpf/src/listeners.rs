@@ -15,17 +15,47 @@ use crate::{
     maps::{LISTENERS, config, offset},
 };
 
-static NOBODY: Group = Group { overflow: 0, pad: 0, socks: [0; GROUP_MAX] };
+/// What the listeners of a port have in common. It lies in map memory: on the stack the verifier would follow
+/// every combination of its values.
+#[repr(C)]
+pub(crate) struct Tally {
+    class: u32,
+    differ: u32,
+    /// The queues of the last one, and how many there were.
+    pub(crate) queue: QueueState,
+}
+
+/// No listener.
+pub(crate) const NO_QUEUE: QueueState = QueueState {
+    accept_queue: 0,
+    accept_limit: 0,
+    syn_queue: 0,
+    listeners: 0,
+};
+
+static NOBODY: Group = Group {
+    overflow: 0,
+    pad: 0,
+    socks: [0; GROUP_MAX],
+};
 
 #[inline(always)]
 fn port_of(sk: Ptr) -> Option<Port> {
     let port: u16 = sk.read(offset!(skc_num))?;
-    let port = if port != 0 { port } else { u16::from_be(sk.read(offset!(inet_sport))?) };
+    let port = if port != 0 {
+        port
+    } else {
+        u16::from_be(sk.read(offset!(inet_sport))?)
+    };
     if !is_server_port(port) {
         return None;
     }
     let namespace = sock_inum(sk)?;
-    is_traced_namespace(namespace).then_some(Port { namespace, port, pad: 0 })
+    is_traced_namespace(namespace).then_some(Port {
+        namespace,
+        port,
+        pad: 0,
+    })
 }
 
 /// A socket listens.
@@ -33,7 +63,9 @@ fn port_of(sk: Ptr) -> Option<Port> {
 pub(crate) fn add(sk: Ptr) {
     let Some(port) = port_of(sk) else { return };
     let _ = LISTENERS.insert(port, &NOBODY, u64::from(BPF_NOEXIST));
-    let Some(group) = LISTENERS.get_ptr_mut(port) else { return lose(hook::LISTENERS) };
+    let Some(group) = LISTENERS.get_ptr_mut(port) else {
+        return lose(hook::LISTENERS);
+    };
     // SAFETY: groups are never deleted; listeners come and go rarely, and a lost race is told by `overflow`.
     let group = unsafe { &mut *group };
     let mut i = 0;
@@ -54,7 +86,9 @@ pub(crate) fn add(sk: Ptr) {
 #[inline(always)]
 pub(crate) fn remove(sk: Ptr) {
     let Some(port) = port_of(sk) else { return };
-    let Some(group) = LISTENERS.get_ptr_mut(port) else { return };
+    let Some(group) = LISTENERS.get_ptr_mut(port) else {
+        return;
+    };
     // SAFETY: as in `add`.
     let group = unsafe { &mut *group };
     let mut i = 0;
@@ -66,20 +100,21 @@ pub(crate) fn remove(sk: Ptr) {
     }
 }
 
-/// The queues of one listener, and whether its accept queue is full (`sk_acceptq_is_full`).
+/// The queues of one listener, into `queue`; whether its accept queue is full (`sk_acceptq_is_full`).
 #[inline(always)]
-pub(crate) fn queue(sk: Ptr) -> Option<(QueueState, bool)> {
+pub(crate) fn queue(sk: Ptr, queue: &mut QueueState) -> Option<bool> {
     let accept_queue: u32 = sk.read(offset!(sk_ack_backlog))?;
     let accept_limit: u32 = sk.read(offset!(sk_max_ack_backlog))?;
-    let syn_queue: u32 = sk.read(offset!(reqsk_qlen))?;
-    let state = QueueState { accept_queue, accept_limit, syn_queue, listeners: 1 };
-    Some((state, accept_queue > accept_limit))
+    queue.accept_queue = accept_queue;
+    queue.accept_limit = accept_limit;
+    queue.syn_queue = sk.read(offset!(reqsk_qlen))?;
+    Some(accept_queue > accept_limit)
 }
 
 /// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`.
 #[inline(always)]
-fn classify(sk: Ptr) -> Option<(usize, QueueState)> {
-    let (state, accept_full) = queue(sk)?;
+fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
+    let accept_full = queue(sk, state)?;
     let net = sock_net(sk)?;
     let syncookies = if offset!(net_syncookies_bytes) == 1 {
         u32::from(net.read::<u8>(offset!(net_syncookies))?)
@@ -89,16 +124,16 @@ fn classify(sk: Ptr) -> Option<(usize, QueueState)> {
     let syn_full = state.syn_queue > state.accept_limit
         || (config!(syn_queue_full_at_equal) != 0 && state.syn_queue == state.accept_limit);
     if syncookies == 0 && syn_full {
-        return Some((syn_drop::SYN_QUEUE_FULL, state));
+        return Some(syn_drop::SYN_QUEUE_FULL);
     }
     if accept_full {
-        return Some((syn_drop::ACCEPT_QUEUE_FULL, state));
+        return Some(syn_drop::ACCEPT_QUEUE_FULL);
     }
     let room: u32 = net.read(offset!(net_max_syn_backlog))?;
     if syncookies == 0 && (room as i32).wrapping_sub(state.syn_queue as i32) < (room as i32 >> 2) {
-        return Some((syn_drop::LAST_QUARTER, state));
+        return Some(syn_drop::LAST_QUARTER);
     }
-    Some((syn_drop::UNKNOWN, state))
+    Some(syn_drop::UNKNOWN)
 }
 
 /// Whether a listener takes connections to `address`: its own address, or any.
@@ -118,34 +153,50 @@ fn listens_on(sk: Ptr, address: &[u8; 16]) -> bool {
     own == *address || own == [0; 16]
 }
 
-/// Why a SYN to `tuple.server` was dropped: the class, and the queues then. With several listeners the
-/// chosen one is not known: the class is told only if all of them agree on it.
+/// Why a SYN to `tuple.server` was dropped: the class, and the queues then in `tally.queue`. With several
+/// listeners the chosen one is not known: the class is told only if all of them agree on it.
 #[inline(always)]
-pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32) -> (usize, QueueState) {
-    let mut found = (syn_drop::UNKNOWN, QueueState::default());
-    let port = Port { namespace, port: tuple.server_port, pad: 0 };
-    let Some(group) = LISTENERS.get_ptr(port) else { return found };
+pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> usize {
+    *tally = Tally {
+        class: syn_drop::UNKNOWN as u32,
+        differ: 0,
+        queue: NO_QUEUE,
+    };
+    let port = Port {
+        namespace,
+        port: tuple.server_port,
+        pad: 0,
+    };
+    let Some(group) = LISTENERS.get_ptr(port) else {
+        return syn_drop::UNKNOWN;
+    };
     // SAFETY: groups are never deleted.
     let group = unsafe { &*group };
-    let mut count = group.overflow;
-    let mut agreed = true;
     let mut i = 0;
     while i < GROUP_MAX {
         let sk = Ptr(group.socks[i]);
         if !sk.is_null() && listens_on(sk, &tuple.server) {
-            let Some((class, state)) = classify(sk) else {
-                agreed = false;
-                break;
-            };
-            agreed &= count == 0 || class == found.0;
-            found = (class, state);
-            count += 1;
+            count(tally, sk);
         }
         i += 1;
     }
-    if !agreed || group.overflow != 0 {
-        found.0 = syn_drop::UNKNOWN;
+    if tally.differ != 0 || group.overflow != 0 {
+        tally.queue.listeners += group.overflow;
+        return syn_drop::UNKNOWN;
     }
-    found.1.listeners = count;
-    found
+    tally.class as usize
+}
+
+/// Adds one listener to the tally.
+#[inline(always)]
+fn count(tally: &mut Tally, sk: Ptr) {
+    let class = match classify(sk, &mut tally.queue) {
+        Some(class) => class as u32,
+        None => syn_drop::UNKNOWN as u32,
+    };
+    if tally.queue.listeners != 0 && tally.class != class {
+        tally.differ = 1;
+    }
+    tally.class = class;
+    tally.queue.listeners += 1;
 }

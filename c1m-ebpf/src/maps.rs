@@ -14,6 +14,8 @@ use c1m_common::{
     tuple::Tuple,
 };
 
+use crate::listeners::Tally;
+
 /// Offsets of kernel fields; set before loading.
 // SAFETY: an integers-only struct, for which all zeros is a value.
 #[unsafe(no_mangle)]
@@ -78,6 +80,8 @@ pub(crate) struct Window {
     pub(crate) synack: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.
     pub(crate) neighbour: [u8; 16],
+    /// Why the last SYN was dropped.
+    pub(crate) tally: Tally,
 }
 
 /// This CPU's counters.

@@ -92,11 +92,16 @@ impl Header {
     #[inline(always)]
     pub(crate) fn has_payload(&self) -> bool {
         let total = if self.v6 {
-            self.network.read::<[u8; 2]>(4).map(|length| IPV6_HEADER as u16 + u16::from_be_bytes(length))
+            self.network
+                .read::<[u8; 2]>(4)
+                .map(|length| IPV6_HEADER as u16 + u16::from_be_bytes(length))
         } else {
             self.network.read::<[u8; 2]>(2).map(u16::from_be_bytes)
         };
-        let offset = self.transport.read::<u8>(12).map(|byte| u16::from(byte >> 4) * 4);
+        let offset = self
+            .transport
+            .read::<u8>(12)
+            .map(|byte| u16::from(byte >> 4) * 4);
         match (total, offset) {
             (Some(total), Some(offset)) => {
                 u64::from(total) > self.transport.0 - self.network.0 + u64::from(offset)

@@ -12,3 +12,4 @@ pub mod load;
 pub mod netns;
 pub mod options;
 pub mod report;
+pub mod trace;

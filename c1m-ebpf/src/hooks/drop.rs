@@ -12,9 +12,9 @@ use super::handshake::answered;
 use crate::{
     fold::{NOBODY, begin, entry, existing, segment_dropped},
     kernel::{Ptr, is_traced_namespace, skb_inum, sock_inum, sock_state},
-    listeners,
+    listeners::{self, NO_QUEUE},
     maps::{config, ended, offset, stats},
-    segment::{ACK, Header, RST, SYN},
+    segment::{ACK, FIN, Header, RST, SYN},
 };
 
 /// `kfree_skb(struct sk_buff *skb, void *location [, enum skb_drop_reason reason [, struct sock *rx_sk]])`
@@ -46,7 +46,7 @@ struct Event {
 /// What the kernel says of the socket that a segment was for.
 struct Receiver {
     flags: u8,
-    queue: Option<QueueState>,
+    queue: QueueState,
 }
 
 #[inline(always)]
@@ -81,7 +81,11 @@ fn freed(event: &Event) -> Option<()> {
     let drop = SkbDrop {
         location: event.location,
         count: 0,
-        reason: event.reason as u16,
+        reason: if event.reason > 0xffff {
+            u16::MAX
+        } else {
+            event.reason as u16
+        },
         flags,
         pad: 0,
     };
@@ -95,7 +99,8 @@ fn freed(event: &Event) -> Option<()> {
         segment_dropped(entry(&tuple, hook::DROP)?, kind::SYNACK, &drop);
         Some(())
     } else {
-        ack_freed(&tuple, &drop, event.reason, &receiver, header.has_payload())
+        let bare = header.flags & FIN == 0 && !header.has_payload();
+        ack_freed(&tuple, &drop, event.reason, &receiver, bare)
     }
 }
 
@@ -112,16 +117,17 @@ fn namespace(event: &Event, owner: Ptr) -> Option<u32> {
 
 #[inline(always)]
 fn receiver(sk: Ptr) -> Receiver {
-    let mut receiver = Receiver { flags: 0, queue: None };
+    let mut receiver = Receiver {
+        flags: 0,
+        queue: NO_QUEUE,
+    };
     match sock_state(sk) {
         None => {}
         Some(LISTEN) => {
             receiver.flags = drop_flag::RX_LISTENER;
-            if let Some((queue, full)) = listeners::queue(sk) {
-                receiver.queue = Some(queue);
-                if full {
-                    receiver.flags |= drop_flag::ACCEPT_QUEUE_FULL;
-                }
+            receiver.queue.listeners = 1;
+            if listeners::queue(sk, &mut receiver.queue) == Some(true) {
+                receiver.flags |= drop_flag::ACCEPT_QUEUE_FULL;
             }
         }
         Some(TIME_WAIT) => receiver.flags = drop_flag::RX_TIME_WAIT,
@@ -155,7 +161,7 @@ fn ack_freed(
     drop: &SkbDrop,
     reason: u32,
     receiver: &Receiver,
-    has_payload: bool,
+    bare: bool,
 ) -> Option<()> {
     let for_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0;
@@ -166,7 +172,7 @@ fn ack_freed(
     if unspecified && !(for_listener && full) {
         return None;
     }
-    if !for_listener && has_payload {
+    if !for_listener && !bare {
         return None;
     }
     let facts = if !for_listener && reason == config!(reason_no_socket) {
@@ -179,8 +185,8 @@ fn ack_freed(
         let by_cookie = reason != config!(reason_listen_overflow);
         stats()?.ack_overflows[usize::from(by_cookie)] += 1;
     }
-    if let Some(queue) = receiver.queue {
-        facts.queue = queue;
+    if receiver.queue.listeners != 0 {
+        facts.queue = receiver.queue;
     }
     segment_dropped(facts, kind::ACK, drop);
     Some(())

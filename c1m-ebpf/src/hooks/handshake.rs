@@ -58,7 +58,8 @@ pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn consume_skb(ctx: RawTracePointContext) -> i32 {
     if config!(consume_skb_args) >= 2 {
         let location: u64 = ctx.arg(1);
-        if location < config!(rcv_state_process_start) || location >= config!(rcv_state_process_end) {
+        if location < config!(rcv_state_process_start) || location >= config!(rcv_state_process_end)
+        {
             return 0;
         }
     }
@@ -95,14 +96,14 @@ fn consumed(skb: Ptr) -> Option<()> {
     if was_answered {
         return None;
     }
-    let (class, queue) = why_dropped(&tuple, namespace);
+    let class = why_dropped(&tuple, namespace, &mut window.tally);
     let stats = stats()?;
     if class < stats.syn_drops.len() {
         stats.syn_drops[class] += 1;
     }
     let facts = entry(&tuple, hook::CONSUME)?;
     facts.generation = header.sequence;
-    syn_dropped(facts, class, &queue);
+    syn_dropped(facts, class, &window.tally.queue);
     Some(())
 }
 

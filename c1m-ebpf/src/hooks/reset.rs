@@ -35,7 +35,11 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
         (existing(&tuple)?, side)
     } else {
         let from = Header::of(skb)?.traced(&mut tuple)?;
-        let namespace = if sk.is_null() { skb_inum(skb)? } else { sock_inum(sk)? };
+        let namespace = if sk.is_null() {
+            skb_inum(skb)?
+        } else {
+            sock_inum(sk)?
+        };
         if !is_traced_namespace(namespace) {
             return None;
         }

@@ -1,8 +1,6 @@
 //! State changes of both ends.
 
-use aya_ebpf::{
-    EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext,
-};
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
     config::{changed, phase},
     fact::end_flag,
@@ -54,10 +52,13 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
         }
         (SYN_SENT | SYN_RECV, ESTABLISHED) => {
             if phase != phase::RUNNING {
-                note_changed(&tuple, match side {
-                    Side::Client => changed::CLIENT_ESTABLISHED,
-                    Side::Server => changed::SERVER_ESTABLISHED,
-                });
+                note_changed(
+                    &tuple,
+                    match side {
+                        Side::Client => changed::CLIENT_ESTABLISHED,
+                        Side::Server => changed::SERVER_ESTABLISHED,
+                    },
+                );
             }
             if phase != phase::ENDED {
                 stats.established += 1;
@@ -66,13 +67,26 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
         }
         (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
             if phase != phase::RUNNING && from == ESTABLISHED {
-                note_changed(&tuple, match side {
-                    Side::Client => changed::CLIENT_CLOSED,
-                    Side::Server => changed::SERVER_CLOSED,
-                });
+                note_changed(
+                    &tuple,
+                    match side {
+                        Side::Client => changed::CLIENT_CLOSED,
+                        Side::Server => changed::SERVER_CLOSED,
+                    },
+                );
             }
             if phase != phase::ENDED {
-                left(Change { sk, from, to, side, pid: ctx.tgid() }, &tuple, stats)?;
+                left(
+                    Change {
+                        sk,
+                        from,
+                        to,
+                        side,
+                        pid: ctx.tgid(),
+                    },
+                    &tuple,
+                    stats,
+                )?;
             }
         }
         _ => {}
@@ -102,7 +116,13 @@ struct Change {
 /// A socket left SYN_SENT, SYN_RECV or ESTABLISHED: counts how, and keeps the facts of a failure.
 #[inline(always)]
 fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
-    let Change { sk, from, to, side, pid } = change;
+    let Change {
+        sk,
+        from,
+        to,
+        side,
+        pid,
+    } = change;
     let err: u32 = sk.read(offset!(sk_err))?;
     let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
     // A reset or a time-out sets sk_err before the state; a close by the program does not.
@@ -130,7 +150,11 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         }
         side as u32 == Side::Server as u32 && (exiting || config!(server_close_is_loss) != 0)
     };
-    let facts = if failure { entry(tuple, hook::STATE)? } else { existing(tuple)? };
+    let facts = if failure {
+        entry(tuple, hook::STATE)?
+    } else {
+        existing(tuple)?
+    };
     let end = end(facts, side);
     end.err = err as u16;
     end.from = from;

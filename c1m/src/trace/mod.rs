@@ -1,0 +1,10 @@
+//! The tracer: finds out what this kernel has, loads and attaches the eBPF programs, reads their maps.
+
+pub mod attach;
+pub mod btf;
+pub mod hooks;
+pub mod preflight;
+pub mod read;
+pub mod symbols;
+
+pub use attach::{Filter, Tracer};

@@ -1,0 +1,186 @@
+//! Reads what the kernel side folded, and names what only numbers came for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Context as _;
+use aya::maps::{HashMap as BpfHashMap, PerCpuArray, RingBuf};
+use c1m_common::{
+    fact::Facts,
+    stats::{Stats, hook},
+    tuple::Tuple,
+};
+
+use super::{attach::Tracer, btf::KernelTypes, symbols::Symbols};
+
+/// Names that differ between kernels, from the running one.
+#[derive(Debug, Default)]
+pub struct Names {
+    drop_reasons: BTreeMap<u32, String>,
+    reset_reasons: BTreeMap<u32, String>,
+    /// Functions.
+    pub symbols: Symbols,
+}
+
+impl Names {
+    pub(super) fn new(types: &KernelTypes, symbols: Symbols) -> Self {
+        Self {
+            drop_reasons: types.enum_names("skb_drop_reason", "SKB_DROP_REASON_"),
+            reset_reasons: types.enum_names("sk_rst_reason", "SK_RST_REASON_"),
+            symbols,
+        }
+    }
+
+    /// The number of a drop reason on this kernel.
+    pub fn drop_reason(&self, name: &str) -> Option<u32> {
+        self.drop_reasons
+            .iter()
+            .find(|(_, its)| *its == name)
+            .map(|(number, _)| *number)
+    }
+
+    /// The name of a drop reason; empty if this kernel has none for the number.
+    pub fn drop_reason_name(&self, number: u16) -> &str {
+        self.drop_reasons
+            .get(&u32::from(number))
+            .map_or("", String::as_str)
+    }
+
+    /// The name of a reset reason; empty likewise.
+    pub fn reset_reason_name(&self, number: u16) -> &str {
+        self.reset_reasons
+            .get(&u32::from(number))
+            .map_or("", String::as_str)
+    }
+}
+
+/// All that the kernel side knows at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Facts of the last attempt under each tuple.
+    pub facts: HashMap<Tuple, Facts>,
+    /// Facts of earlier attempts whose tuples were used again.
+    pub generations: Vec<(Tuple, Facts)>,
+    /// What happened while a census was being taken, as `changed` bits.
+    pub changed: HashMap<Tuple, u32>,
+    /// Counters, all CPUs together.
+    pub stats: Stats,
+    /// Facts that found no room or were skipped, by hook, other than 0.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// The names of [`hook`], in its order.
+const HOOK_NAMES: [&str; hook::COUNT] = [
+    "inet_sock_set_state",
+    "kfree_skb",
+    "consume_skb",
+    "net_dev_queue",
+    "tcp_retransmit_skb",
+    "tcp_retransmit_synack",
+    "tcp_send_reset",
+    "tcp_receive_reset",
+    "inet_sk_error_report",
+    "neigh_event_send_done",
+    "find_listeners",
+];
+
+impl Tracer {
+    /// Reads all maps.
+    pub fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+        let stats = self.stats()?;
+        let mut snapshot = Snapshot {
+            stats,
+            facts: self.hash("FACTS")?,
+            changed: self.hash("CHANGED")?,
+            generations: self.generations()?,
+            ..Snapshot::default()
+        };
+        for (name, lost) in HOOK_NAMES.into_iter().zip(stats.lost) {
+            add(&mut snapshot.lost, name, lost);
+        }
+        for (name, missed) in self.recursion_misses() {
+            add(&mut snapshot.lost, &format!("{name} (recursion)"), missed);
+        }
+        add(
+            &mut snapshot.lost,
+            "earlier generations",
+            stats.generations_lost,
+        );
+        Ok(snapshot)
+    }
+
+    /// What changed while the census at the start was being taken; forgets it, for the one at the end.
+    pub fn take_changed(&mut self) -> anyhow::Result<HashMap<Tuple, u32>> {
+        let changed: HashMap<Tuple, u32> = self.hash("CHANGED")?;
+        let map = self
+            .ebpf
+            .map_mut("CHANGED")
+            .context("the eBPF object has no map CHANGED")?;
+        let mut map = BpfHashMap::<_, Tuple, u32>::try_from(map)?;
+        for tuple in changed.keys() {
+            map.remove(tuple).context("cannot clear CHANGED")?;
+        }
+        Ok(changed)
+    }
+
+    /// The counters, all CPUs together.
+    pub fn stats(&self) -> anyhow::Result<Stats> {
+        let map = self
+            .ebpf
+            .map("STATS")
+            .context("the eBPF object has no map STATS")?;
+        let per_cpu = PerCpuArray::<_, Stats>::try_from(map)?.get(&0, 0)?;
+        let mut sum = Stats::default();
+        for cpu in per_cpu.iter() {
+            sum.add(cpu);
+        }
+        Ok(sum)
+    }
+
+    fn hash<V: aya::Pod>(&self, name: &str) -> anyhow::Result<HashMap<Tuple, V>> {
+        let map = self
+            .ebpf
+            .map(name)
+            .with_context(|| format!("the eBPF object has no map {name}"))?;
+        let map = BpfHashMap::<_, Tuple, V>::try_from(map)?;
+        map.iter()
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("cannot read the map {name}"))
+    }
+
+    fn generations(&mut self) -> anyhow::Result<Vec<(Tuple, Facts)>> {
+        let map = self
+            .ebpf
+            .map_mut("GENERATIONS")
+            .context("the eBPF object has no map GENERATIONS")?;
+        let mut ring = RingBuf::try_from(map)?;
+        let mut all = Vec::new();
+        while let Some(item) = ring.next() {
+            if let Some(generation) = generation(&item) {
+                all.push(generation);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A record of the ring buffer: a tuple and its facts. None if it has another length.
+fn generation(bytes: &[u8]) -> Option<(Tuple, Facts)> {
+    const LEN: usize = size_of::<Tuple>() + size_of::<Facts>();
+    if bytes.len() != LEN {
+        return None;
+    }
+    let (tuple, facts) = bytes.split_at(size_of::<Tuple>());
+    // SAFETY: both are `Pod` of exactly these lengths, and read unaligned.
+    unsafe {
+        Some((
+            tuple.as_ptr().cast::<Tuple>().read_unaligned(),
+            facts.as_ptr().cast::<Facts>().read_unaligned(),
+        ))
+    }
+}
+
+fn add(lost: &mut BTreeMap<String, u64>, name: &str, count: u64) {
+    if count != 0 {
+        *lost.entry(name.to_owned()).or_default() += count;
+    }
+}
