@@ -13,3 +13,4 @@ pub mod netns;
 pub mod options;
 pub mod report;
 pub mod trace;
+pub mod verdict;

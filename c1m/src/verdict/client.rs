@@ -1,0 +1,187 @@
+//! The client's view: our own client recorded what became of every attempt; facts and census say why.
+
+use c1m_common::fact::{Facts, segment};
+
+use super::{
+    Attempt, Context, ServerEnd, Verdict,
+    rules::{dropped_unseen, server_gone, trouble},
+};
+use crate::{causes::Cause, load::outcome::Stage};
+
+/// The verdict on one attempt of our client.
+pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
+    let errno = i32::from(attempt.outcome.errno);
+    match attempt.outcome.stage {
+        Stage::Planned => Verdict::NotAttempted,
+        Stage::Socket => Verdict::Lost(socket_failed(errno, context)),
+        Stage::Bind => Verdict::Lost(bind_failed(errno, context)),
+        Stage::Connect if !comes_from_the_network(errno) => {
+            Verdict::Lost(connect_failed(errno, attempt.outcome.port, context))
+        }
+        Stage::Connect | Stage::Failed | Stage::GaveUp | Stage::InFlight => {
+            Verdict::Lost(unanswered(attempt, context))
+        }
+        Stage::Established => established(attempt, context),
+        Stage::Lost => Verdict::Lost(lost_later(attempt, context)),
+        Stage::Closed => Verdict::Closed(recovered(attempt.facts, context)),
+        Stage::WorkerDied => Verdict::Lost(Cause::ClientExited),
+    }
+}
+
+/// Errors that connect() may return at once, but that an answer or silence made.
+fn comes_from_the_network(errno: i32) -> bool {
+    matches!(errno, libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT)
+}
+
+fn socket_failed(errno: i32, context: &Context<'_>) -> Cause {
+    match errno {
+        libc::EMFILE => Cause::Emfile,
+        libc::ENFILE => Cause::Enfile,
+        libc::ENOMEM | libc::ENOBUFS => Cause::NoMemory,
+        libc::EACCES | libc::EPERM => Cause::Denied,
+        _ => context.sight.unexplained(),
+    }
+}
+
+fn bind_failed(errno: i32, context: &Context<'_>) -> Cause {
+    match errno {
+        libc::EADDRNOTAVAIL => Cause::SourceNotLocal,
+        libc::EADDRINUSE => Cause::BindConflict,
+        libc::EACCES | libc::EPERM => Cause::Denied,
+        libc::ENOMEM | libc::ENOBUFS => Cause::NoMemory,
+        _ => context.sight.unexplained(),
+    }
+}
+
+/// connect() failed before a SYN: without a port of its own, all ports were taken; with one, that one.
+fn connect_failed(errno: i32, port: u16, context: &Context<'_>) -> Cause {
+    match errno {
+        libc::EADDRNOTAVAIL if port == 0 => Cause::PortsExhausted,
+        libc::EADDRNOTAVAIL => Cause::TupleBusy,
+        libc::ENETUNREACH | libc::EHOSTUNREACH => Cause::NoRoute,
+        libc::EACCES | libc::EPERM => Cause::Denied,
+        libc::ENOMEM | libc::ENOBUFS => Cause::NoMemory,
+        _ => context.sight.unexplained(),
+    }
+}
+
+/// It never became established.
+fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
+    let sight = &context.sight;
+    let errno = i32::from(attempt.outcome.errno);
+    let gave_up = matches!(attempt.outcome.stage, Stage::GaveUp | Stage::InFlight);
+    let Some(facts) = attempt.facts else {
+        return match errno {
+            _ if gave_up => sight.by_silence(Cause::GaveUp),
+            libc::ETIMEDOUT => sight.by_silence(Cause::SynUnanswered),
+            _ => sight.unexplained(),
+        };
+    };
+    let reset = facts.client.resets_received > 0;
+    if errno == libc::ECONNREFUSED && reset {
+        return refused(facts, context);
+    }
+    // What decided is the last drop: the error or the time-out only followed from it. A drop after which an
+    // ICMP error came is its cause too (no neighbour, a rule that rejects).
+    if let Some(trouble) = trouble(facts, context)
+        && trouble.segment != segment::ACK
+    {
+        return trouble.cause;
+    }
+    if dropped_unseen(facts) {
+        return Cause::NotObservable;
+    }
+    if facts.client.icmp_err != 0 {
+        return Cause::IcmpError;
+    }
+    if facts.synack_retransmits > 0 {
+        return sight.by_silence(Cause::SynackLost);
+    }
+    match errno {
+        _ if gave_up => sight.by_silence(Cause::GaveUp),
+        libc::ETIMEDOUT => sight.by_silence(Cause::SynUnanswered),
+        _ => sight.unexplained(),
+    }
+}
+
+/// A RST answered the SYN: nobody listens, or something on the way said so.
+fn refused(facts: &Facts, context: &Context<'_>) -> Cause {
+    match trouble(facts, context) {
+        Some(trouble) if trouble.segment == segment::SYN => trouble.cause,
+        // Another host's RST is all that can be seen of it.
+        _ if !context.sight.server_end => Cause::Refused,
+        _ => context.sight.unexplained(),
+    }
+}
+
+/// The client holds it for established: does the server?
+fn established(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
+    if !context.sight.server_end {
+        return Verdict::Standing(recovered(attempt.facts, context));
+    }
+    match attempt.server {
+        ServerEnd::Accepted => Verdict::Standing(recovered(attempt.facts, context)),
+        ServerEnd::Queued => Verdict::Lost(Cause::AcceptStarved),
+        ServerEnd::Absent | ServerEnd::Request | ServerEnd::Closing => {
+            Verdict::Lost(half_open(attempt, context))
+        }
+    }
+}
+
+/// The client says established, the server has nothing.
+fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
+    let Some(facts) = attempt.facts else { return context.sight.unexplained() };
+    if let Some(cause) = server_gone(&facts.server) {
+        return cause;
+    }
+    if facts.server_established_ns != 0 {
+        return context.sight.unexplained();
+    }
+    match trouble(facts, context) {
+        Some(trouble) if trouble.segment == segment::ACK => trouble.cause,
+        _ if attempt.server == ServerEnd::Absent && facts.synack_retransmits > 0 => {
+            context.sight.by_silence(Cause::RequestExpired)
+        }
+        _ => context.sight.unexplained(),
+    }
+}
+
+/// It was established for the client, and then came a FIN (errno 0) or an error.
+fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
+    let sight = &context.sight;
+    let errno = i32::from(attempt.outcome.errno);
+    if let Some(facts) = attempt.facts {
+        if let Some(cause) = server_gone(&facts.server) {
+            return cause;
+        }
+        // It never was established at the server: the ACK that was refused decided.
+        if facts.server_established_ns == 0
+            && let Some(trouble) = trouble(facts, context)
+            && trouble.segment == segment::ACK
+        {
+            return trouble.cause;
+        }
+    }
+    match errno {
+        libc::ETIMEDOUT => Cause::TimedOut,
+        // What came is the peer's own doing, whoever it was; if it was on this host, its socket would have
+        // told more.
+        0 if !sight.server_end => Cause::ClosedByServer,
+        libc::ECONNRESET if !sight.server_end => Cause::ResetByPeer,
+        _ => sight.unexplained(),
+    }
+}
+
+/// The trouble that an attempt got over.
+pub(super) fn recovered(facts: Option<&Facts>, context: &Context<'_>) -> Option<Cause> {
+    let facts = facts?;
+    if let Some(trouble) = trouble(facts, context) {
+        // A SYN-ACK is freed, too, when it comes twice to a client that needs but one.
+        let twice = trouble.segment == segment::SYNACK && facts.syn_retransmits == 0;
+        return (!twice).then_some(trouble.cause);
+    }
+    (facts.syn_retransmits > 0).then_some(match dropped_unseen(facts) {
+        true => Cause::NotObservable,
+        false => Cause::SynUnanswered,
+    })
+}

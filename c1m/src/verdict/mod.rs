@@ -1,0 +1,105 @@
+//! The verdict: from all that is known of one attempt to exactly one answer. Pure and total: no I/O, no
+//! failure, the same facts always give the same verdict.
+
+mod client;
+mod rules;
+mod server;
+
+use c1m_common::fact::Facts;
+
+pub use client::judge_client;
+pub use rules::{Trouble, trouble};
+pub use server::{ServerVerdict, judge_server};
+
+use crate::{causes::Cause, load::outcome::Outcome, trace::read::Names};
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Never tried: it does not count.
+    NotAttempted,
+    /// It stands; with the cause of the trouble that it got over.
+    Standing(Option<Cause>),
+    /// It was closed as the run asked; likewise.
+    Closed(Option<Cause>),
+    /// It is lost.
+    Lost(Cause),
+}
+
+/// What this run could see at all: what it could not is never taken for evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// State changes of sockets.
+    pub states: bool,
+    /// Drops with their reason.
+    pub drops: bool,
+    /// SYNs that a listener dropped.
+    pub syns: bool,
+    /// Resets, sent and received.
+    pub resets: bool,
+    /// The server's end: its namespace is traced, and had a listener.
+    pub server_end: bool,
+    /// A fact found no room somewhere: what has no explanation may have lost it.
+    pub evidence_lost: bool,
+    /// Conntrack dropped packets while the run lasted (its table was full).
+    pub conntrack_dropped: bool,
+}
+
+impl Sight {
+    /// Whether silence means that nothing happened.
+    fn is_complete(&self) -> bool {
+        self.states && self.drops && self.syns && self.resets
+    }
+
+    /// The verdict for what no rule explains.
+    fn unexplained(&self) -> Cause {
+        if self.evidence_lost {
+            Cause::EvidenceLost
+        } else if self.is_complete() {
+            Cause::Unexplained
+        } else {
+            Cause::NotObservable
+        }
+    }
+
+    /// `cause`, which is stated because nothing else was seen: only if all else would have been.
+    fn by_silence(&self, cause: Cause) -> Cause {
+        if self.is_complete() && !self.evidence_lost { cause } else { self.unexplained() }
+    }
+}
+
+/// The server's socket of an attempt, by the census.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerEnd {
+    /// There is none.
+    #[default]
+    Absent,
+    /// A request that waits for its final ACK (SYN_RECV).
+    Request,
+    /// Established, and no program has accepted it.
+    Queued,
+    /// Established and accepted.
+    Accepted,
+    /// On its way out: any other state.
+    Closing,
+}
+
+/// All that is known of one attempt of our client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempt<'a> {
+    /// What the client recorded.
+    pub outcome: Outcome,
+    /// What the kernel side folded; none if nothing went wrong.
+    pub facts: Option<&'a Facts>,
+    /// What the census found at the server.
+    pub server: ServerEnd,
+}
+
+/// What the judge needs beside the attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What could be seen.
+    pub sight: Sight,
+    /// Names of the running kernel's numbers.
+    pub names: &'a Names,
+}

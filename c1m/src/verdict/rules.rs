@@ -1,0 +1,139 @@
+//! Rules that both views share: what a drop means, and how a server's end went.
+
+use c1m_common::{
+    fact::{End, Facts, SkbDrop, drop_flag, end_flag, last_drop, segment, syn_drop},
+    state::{CLOSE, ESTABLISHED},
+};
+
+use super::Context;
+use crate::causes::Cause;
+
+/// What the last thing that was dropped of an attempt tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The cause, if the attempt ends with it.
+    pub cause: Cause,
+    /// Which segment it was, as [`segment`] counts them.
+    pub segment: usize,
+}
+
+/// The trouble that the last drop of `facts` was; none if nothing was dropped.
+pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
+    let last = facts.last_drop;
+    if last == last_drop::NONE {
+        return None;
+    }
+    if last >= last_drop::SKB {
+        let segment = usize::from(last - last_drop::SKB);
+        let drop = facts.skb_drops.get(segment)?;
+        let cause = match segment {
+            segment::SYN => syn_freed(drop, context),
+            segment::SYNACK => Cause::SynackLost,
+            _ => ack_freed(drop, facts, context),
+        };
+        return Some(Trouble { cause, segment });
+    }
+    let class = usize::from(last - last_drop::LISTENER);
+    // A drop whose condition had passed before it could be read is told by the others of the same attempt.
+    let known = (0..syn_drop::UNKNOWN).filter(|&class| facts.syn_drops[class] > 0);
+    let class = match class {
+        syn_drop::UNKNOWN => known.max_by_key(|&class| facts.syn_drops[class])?,
+        class => class,
+    };
+    let cause = match class {
+        syn_drop::ACCEPT_QUEUE_FULL => Cause::AcceptQueueFullSyn,
+        syn_drop::SYN_QUEUE_FULL => Cause::SynBacklogFull,
+        syn_drop::LAST_QUARTER => Cause::SynBacklogLastQuarter,
+        _ => return None,
+    };
+    Some(Trouble { cause, segment: segment::SYN })
+}
+
+/// Whether a listener dropped a SYN of the attempt and no condition was seen, ever.
+pub(super) fn dropped_unseen(facts: &Facts) -> bool {
+    facts.last_drop == last_drop::LISTENER + syn_drop::UNKNOWN as u8
+        && facts.syn_drops[..syn_drop::UNKNOWN].iter().all(|&count| count == 0)
+}
+
+fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
+    if drop.flags & drop_flag::RX_TIME_WAIT != 0 {
+        return Cause::TimeWaitHit;
+    }
+    match context.names.drop_reason_name(drop.reason) {
+        "NO_SOCKET" => Cause::Refused,
+        "TCP_INVALID_SYN" => Cause::StaleEstablished,
+        "TCP_FASTOPEN" => Cause::Fastopen,
+        _ => on_the_way(drop, context),
+    }
+}
+
+fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
+    let reason = context.names.drop_reason_name(drop.reason);
+    if drop.flags & drop_flag::RX_LISTENER == 0 {
+        return match reason {
+            "NO_SOCKET" => Cause::ListenerGone,
+            "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW" => Cause::AckRejected,
+            _ => on_the_way(drop, context),
+        };
+    }
+    // The queue is read just after it was found full: one accept may have come in between.
+    let queue = &facts.queue;
+    let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0
+        || queue.accept_limit > 0 && queue.accept_queue >= queue.accept_limit;
+    match (reason, full) {
+        ("TCP_LISTEN_OVERFLOW", true) if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
+        ("TCP_LISTEN_OVERFLOW", true) => Cause::AcceptQueueFullAck,
+        ("NO_SOCKET", true) => Cause::AcceptQueueFullCookie,
+        ("TCP_FLAGS", _) if facts.server.resets_sent > 0 => Cause::CookieInvalid,
+        ("TCP_LISTEN_OVERFLOW" | "NO_SOCKET", false) => Cause::ChildFailed,
+        _ => on_the_way(drop, context),
+    }
+}
+
+/// What a drop reason means that can meet any segment between two hosts.
+fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
+    let reason = context.names.drop_reason_name(drop.reason);
+    match reason {
+        "NETFILTER_DROP" => netfilter(drop, context),
+        "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => Cause::BpfOrTcDrop,
+        "CPU_BACKLOG" => Cause::CpuBacklog,
+        "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" => Cause::RpFilter,
+        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => Cause::BadSegment,
+        "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IPV6_NO_ROUTE" => Cause::NoRoute,
+        "NOMEM" => Cause::NoMemory,
+        _ if reason.starts_with("QDISC_") => Cause::QdiscDrop,
+        _ if reason.starts_with("NEIGH_") => Cause::Neighbour,
+        _ if reason.starts_with("TCP_MD5") || reason.starts_with("TCP_AO") => Cause::BadSegment,
+        "" | "NOT_SPECIFIED" => Cause::NotObservable,
+        _ => context.sight.unexplained(),
+    }
+}
+
+/// A rule's drop or a full conntrack table: both are NF_DROP to `nf_hook_slow`. A rule of nftables frees the
+/// packet itself, in `nft_do_chain`, and so cannot be meant by the table.
+fn netfilter(drop: &SkbDrop, context: &Context<'_>) -> Cause {
+    let function = context.names.symbols.name(drop.location).unwrap_or("");
+    if context.sight.conntrack_dropped && !function.starts_with("nft_") {
+        return Cause::NotObservable;
+    }
+    if drop.flags & drop_flag::OUTPUT != 0 { Cause::NetfilterOut } else { Cause::NetfilterIn }
+}
+
+/// Why the server's established socket went, if its end tells of more than an everyday close.
+pub(super) fn server_gone(end: &End) -> Option<Cause> {
+    if end.closed_ns == 0 || end.from != ESTABLISHED {
+        return None;
+    }
+    let is = |flag| end.flags & flag != 0;
+    let cause = match (i32::from(end.err), is(end_flag::NO_SOCKET), is(end_flag::LOCAL)) {
+        (libc::ETIMEDOUT, ..) => Cause::TimedOut,
+        (libc::ECONNABORTED, ..) => Cause::MemoryPressure,
+        (libc::ECONNRESET, true, _) => Cause::ResetQueued,
+        (_, true, true) => Cause::ListenerClosed,
+        (_, false, true) if is(end_flag::EXITING) => Cause::ServerExited,
+        (_, false, true) if end.to == CLOSE => Cause::ResetByPeer,
+        (_, false, true) => Cause::ClosedByServer,
+        _ => return None,
+    };
+    Some(cause)
+}
