@@ -2,25 +2,39 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     command, setup,
     toolchain::{self, Compiler, Core},
 };
 
+type Lint = fn() -> Result<()>;
+
 /// Runs every lint to its end, so that one run shows all there is, and fails if any failed.
 pub(crate) fn run() -> Result<()> {
-    let format = command::run(command::host_cargo("fmt").args(["--all", "--check"]));
-    // The default members: all but the package that builds for the eBPF target alone.
-    let host = command::run(command::host_cargo("clippy").args([
-        "--locked",
-        "--all-targets",
-        "--",
-        "-Dwarnings",
-    ]));
-    let ebpf = ebpf();
-    format.and(host).and(ebpf)
+    let lints: [(&str, Lint); 3] = [("format", format), ("host", host), ("eBPF", ebpf)];
+    let mut failed = Vec::new();
+    for (name, lint) in lints {
+        if let Err(error) = lint() {
+            println!("lint: {name}: {error:#}");
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("lint: failed for {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn format() -> Result<()> {
+    command::run(command::host_cargo("fmt").args(["--all", "--check"]))
+}
+
+/// Lints the default members: all but the package that builds for the eBPF target alone.
+fn host() -> Result<()> {
+    let mut clippy = command::host_cargo("clippy");
+    command::run(clippy.args(["--locked", "--all-targets", "--", "-Dwarnings"]))
 }
 
 /// Lints the eBPF package with the compiler that builds it: another one lacks its `core`.
