@@ -12,8 +12,12 @@ use anyhow::{Context as _, Result, bail};
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    // As cargo says it now, for the workspace may have moved since this was built.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    manifest
+        .parent()
+        .map_or_else(|| manifest.clone(), Path::to_path_buf)
 }
 
 /// The one target directory this crate builds into: the object's place is fixed, so the rest is too.
