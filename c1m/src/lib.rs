@@ -12,5 +12,6 @@ pub mod load;
 pub mod netns;
 pub mod options;
 pub mod report;
+pub mod run;
 pub mod trace;
 pub mod verdict;
