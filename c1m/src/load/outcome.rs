@@ -82,6 +82,13 @@ pub struct Outcome {
     pub ended_ms: u32,
 }
 
+impl Outcome {
+    /// Whether it ever was established, as far as the client knows.
+    pub fn is_established(&self) -> bool {
+        matches!(self.stage, Stage::Established | Stage::Lost | Stage::Closed)
+    }
+}
+
 const WORDS: usize = 3;
 
 /// All outcomes of a run, in shared memory (a memfd).
