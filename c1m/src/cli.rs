@@ -215,12 +215,13 @@ pub struct CausesArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done: anyhow::Result<u8> = match cli.command {
-        Command::Server(args) => block_on(run::server(args)),
-        Command::Client(args) => block_on(run::client(args)),
+        Command::Server(args) => block_on(run::server(args, None)),
+        Command::Client(args) => block_on(run::client(args, None)),
         Command::Report(args) => crate::report::command(&args),
         Command::Causes(args) => crate::causes::page::command(&args),
         Command::Worker { config } => worker::run(&config),
-        Command::Trace(_) | Command::Lab(_) => Err(anyhow::anyhow!("not there yet")),
+        Command::Trace(args) => block_on(run::trace(args)),
+        Command::Lab(_) => Err(anyhow::anyhow!("not there yet")),
     };
     match done {
         Ok(status) => ExitCode::from(status),

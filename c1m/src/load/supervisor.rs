@@ -48,7 +48,7 @@ impl Identity {
     }
 
     /// Becomes this user, in a child before its exec: groups first, for it needs the right to.
-    fn assume(&self) -> io::Result<()> {
+    pub(crate) fn assume(&self) -> io::Result<()> {
         let done = |status| match status {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
