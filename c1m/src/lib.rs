@@ -7,12 +7,11 @@
 pub mod causes;
 pub mod cli;
 pub mod host;
+pub mod lab;
 pub mod ledger;
 pub mod load;
 pub mod netns;
 pub mod options;
 pub mod report;
-pub mod run;
 pub mod trace;
 pub mod verdict;
-pub mod watch;

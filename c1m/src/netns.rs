@@ -63,15 +63,6 @@ impl Netns {
         })
     }
 
-    /// The same namespace once more.
-    pub fn again(&self) -> io::Result<Self> {
-        Ok(Self {
-            fd: self.fd.try_clone()?,
-            inum: self.inum,
-            name: self.name.clone(),
-        })
-    }
-
     /// A new one, with nothing but a loopback device that is up. It lasts as long as this value and what
     /// runs in it. Needs root.
     pub fn create() -> io::Result<Self> {
@@ -98,6 +89,15 @@ impl Netns {
         let inum = u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)?;
         let fd = file.into();
         Ok(Self { fd, inum, name })
+    }
+
+    /// The same namespace by another file. Errors: no file descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            inum: self.inum,
+            name: self.name.clone(),
+        })
     }
 
     /// Whether the calling thread is in this namespace.

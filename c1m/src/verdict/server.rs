@@ -79,3 +79,4 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     }
     context.sight.unexplained()
 }
+

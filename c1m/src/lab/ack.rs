@@ -1,0 +1,115 @@
+//! Labs of final ACKs that meet a full accept queue: the client stands, the server knows nothing.
+
+use anyhow::ensure;
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, OWN_HARDWARE, PORT},
+    foreign::{Foreign, connect},
+    process::Place,
+    truth::Truth,
+};
+use crate::{ledger::counters::Counters, netns::Netns};
+
+/// With a request: the final ACKs of the first source are held back until connections of the second have
+/// filled the accept queue. The SYN-ACKs' retransmits bring them again, to no avail, until the requests
+/// expire.
+pub(super) fn accept_queue_full_ack(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const BACKLOG: u32 = 16;
+    const QUEUE: u64 = BACKLOG as u64 + 1;
+    /// Fewer than the backlog, or their requests would fill the request queue.
+    const PER_SOURCE: u64 = 12;
+    bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
+    bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", "4096")?;
+    // Sent again after 1 s and 3 s; gone after 7 s.
+    bench.sysctl(None, "net.ipv4.tcp_synack_retries", "2")?;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, BACKLOG)?;
+    let _fillers = connect(target, (QUEUE - PER_SOURCE) as usize)?;
+    bench.drop_packets(
+        "ip saddr 127.0.1.1 tcp dport 8000 tcp flags & (fin|syn|rst|psh|ack) == ack",
+    )?;
+    let args =
+        format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --timeout 10s --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until(
+        "the first source waits, and the second fills the accept queue",
+        || {
+            traced.must_run()?;
+            Ok(bench.requests(&bench.ns)? == PER_SOURCE && bench.queued(&bench.ns)? == QUEUE)
+        },
+    )?;
+    bench.pass_all()?;
+    bench.until("the requests expired", || {
+        Ok(bench.requests(&bench.ns)? == 0)
+    })?;
+    ensure!(
+        bench.queued(&bench.ns)? == QUEUE,
+        "a request was admitted to a full accept queue"
+    );
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(QUEUE as usize)? == QUEUE as usize)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(2 * PER_SOURCE, &[("accept-queue-full-ack", PER_SOURCE)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// By syncookie: all final ACKs come in one burst, and there is no request that would ask for them again.
+pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 100;
+    const BACKLOG: u32 = 16;
+    const QUEUE: u64 = BACKLOG as u64 + 1;
+    let far = burst_namespace(bench)?;
+    bench.sysctl(Some(&far), "net.ipv4.tcp_syncookies", "2")?;
+    let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), BACKLOG)?;
+    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
+    bench.until("every SYN is answered by a cookie", || {
+        traced.must_run()?;
+        Ok(Counters::read(&far)?.get("TcpExtSyncookiesSent") == ATTEMPTS)
+    })?;
+    release_burst(bench, &far)?;
+    bench.until("every client is established", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS)
+    })?;
+    bench.until("the accept queue is full", || {
+        Ok(bench.queued(&far)? == QUEUE)
+    })?;
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(QUEUE as usize)? == QUEUE as usize)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", ATTEMPTS - QUEUE)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The client's side of [`burst_namespace`].
+pub(super) const BURST_CLIENT: &str =
+    "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 10s";
+
+/// A second namespace whose SYN-ACKs to the lab's own wait for its hardware address, which it does not get
+/// to know before [`release_burst`]: then all of them leave at once, and all final ACKs with them.
+pub(super) fn burst_namespace(bench: &Bench) -> anyhow::Result<Netns> {
+    let far = bench.second_namespace()?;
+    bench.ip(Some(&far), "addr add 10.9.1.2/24 dev c1m-b")?;
+    // No answers to ARP, which is repeated for as long as a lab may take, with room for every SYN-ACK.
+    bench.sysctl(None, "net.ipv4.conf.all.arp_ignore", "8")?;
+    bench.sysctl(Some(&far), "net.ipv4.neigh.c1m-b.mcast_solicit", "100")?;
+    bench.sysctl(
+        Some(&far),
+        "net.ipv4.neigh.c1m-b.unres_qlen_bytes",
+        "67108864",
+    )?;
+    Ok(far)
+}
+
+/// Lets the SYN-ACKs go.
+pub(super) fn release_burst(bench: &Bench, far: &Netns) -> anyhow::Result<()> {
+    bench.ip(
+        Some(far),
+        &format!("neigh replace 10.9.1.1 lladdr {OWN_HARDWARE} dev c1m-b nud permanent"),
+    )
+}

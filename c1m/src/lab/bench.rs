@@ -1,0 +1,283 @@
+//! The instruments of a lab: namespaces, links, sysctls, packet rules, servers, and the traced client.
+
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use c1m_common::state;
+use rustix::process::Signal;
+
+use super::process::{self, POLL, Place, Process, tool};
+use crate::{
+    ledger::census::{self, Side, Socket},
+    netns::Netns,
+    report::record::Record,
+};
+
+/// The port that every lab's server listens on.
+pub(super) const PORT: u16 = 8000;
+/// A mask for [`Bench::count`].
+pub(super) const ESTABLISHED: u32 = 1 << state::ESTABLISHED;
+/// Likewise.
+pub(super) const SYN_SENT: u32 = 1 << state::SYN_SENT;
+/// Likewise: requests that wait for their final ACK.
+pub(super) const SYN_RECV: u32 = 1 << state::SYN_RECV;
+/// Likewise.
+pub(super) const TIME_WAIT: u32 = 1 << state::TIME_WAIT;
+/// Likewise.
+pub(super) const FIN_WAIT_2: u32 = 1 << state::FIN_WAIT2;
+
+/// How long one lab may take in all.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// What a lab works with: the namespace it is alone in, a directory, and a deadline.
+#[derive(Debug)]
+pub(super) struct Bench {
+    /// The lab's own namespace: the process lives in it. Clients run here.
+    pub(super) ns: Netns,
+    dir: PathBuf,
+    deadline: Instant,
+    started: u32,
+}
+
+impl Bench {
+    /// In the namespace that the calling process is in.
+    pub(super) fn new(dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            ns: Netns::current()?,
+            dir: dir.to_owned(),
+            deadline: Instant::now() + TIME_MAX,
+            started: 0,
+        })
+    }
+
+    /// Waits until `reached` says so. Errors: the lab's time is over; `what` was waited for.
+    pub(super) fn until(
+        &self,
+        what: &str,
+        mut reached: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        while !reached()? {
+            ensure!(Instant::now() < self.deadline, "waited in vain for: {what}");
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Sets a sysctl of one namespace, `net.core.somaxconn`; `None` is the lab's own.
+    pub(super) fn sysctl(&self, ns: Option<&Netns>, name: &str, value: &str) -> anyhow::Result<()> {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        ns.unwrap_or(&self.ns)
+            .run(|| fs::write(&path, value))?
+            .with_context(|| format!("cannot set {name}={value}"))
+    }
+
+    /// Runs `ip …`, words between spaces, in the lab's own namespace or another.
+    pub(super) fn ip(&self, ns: Option<&Netns>, args: &str) -> anyhow::Result<()> {
+        tool("ip", &args.split(' ').collect::<Vec<_>>(), "", ns).map(drop)
+    }
+
+    /// Drops the packets that match, at the input of the lab's own namespace, until [`Self::pass_all`].
+    pub(super) fn drop_packets(&self, matching: &str) -> anyhow::Result<()> {
+        let rule = format!(
+            "table inet c1m {{ chain input {{ type filter hook input priority 0; {matching} counter drop; }}; }}\n"
+        );
+        tool("nft", &["-f", "-"], &rule, None).map(drop)
+    }
+
+    /// Takes the rules of [`Self::drop_packets`] away.
+    pub(super) fn pass_all(&self) -> anyhow::Result<()> {
+        tool("nft", &["delete", "table", "inet", "c1m"], "", None).map(drop)
+    }
+
+    /// The sockets of one side of the lab's port, in one of `states` (bits `1 << state`).
+    pub(super) fn sockets(
+        &self,
+        ns: &Netns,
+        side: Side,
+        states: u32,
+    ) -> anyhow::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        census::dump(ns, PORT, side, states, |socket| sockets.push(socket)).context("sock_diag")?;
+        Ok(sockets)
+    }
+
+    /// How many clients' sockets of the lab's own namespace are in `states`.
+    pub(super) fn clients(&self, states: u32) -> anyhow::Result<u64> {
+        Ok(self.sockets(&self.ns, Side::Client, states)?.len() as u64)
+    }
+
+    /// How many requests of `ns` wait for their final ACK.
+    pub(super) fn requests(&self, ns: &Netns) -> anyhow::Result<u64> {
+        Ok(self.sockets(ns, Side::Server, SYN_RECV)?.len() as u64)
+    }
+
+    /// How many connections wait in accept queues of `ns`.
+    pub(super) fn queued(&self, ns: &Netns) -> anyhow::Result<u64> {
+        let listeners = census::listeners(ns, PORT).context("sock_diag")?;
+        Ok(listeners
+            .iter()
+            .map(|listener| u64::from(listener.accept_queue))
+            .sum())
+    }
+
+    /// Starts `c1m server` with these arguments, and waits until it listens.
+    pub(super) fn server(&mut self, place: Place, args: &str) -> anyhow::Result<Process> {
+        let args: Vec<String> = format!("server {args}")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        let mut server = self.start("server", &args, place)?;
+        self.until("the server listens", || {
+            if let Some(status) = server.ended()? {
+                bail!(
+                    "c1m {} ended with {status}: {}",
+                    args.join(" "),
+                    server.complaints().trim()
+                );
+            }
+            Ok(!census::listeners(place.ns.unwrap_or(&self.ns), PORT)?.is_empty())
+        })?;
+        Ok(server)
+    }
+
+    /// Starts `c1m trace -- client` with these arguments. `also` is traced too, beside the lab's own
+    /// namespace.
+    pub(super) fn traced_client(
+        &mut self,
+        place: Place,
+        also: Option<&Netns>,
+        args: &str,
+    ) -> anyhow::Result<Traced> {
+        let record = self.dir.join(format!("{}.json", self.started));
+        let mut words = vec![
+            "trace".to_owned(),
+            "--json".into(),
+            record.display().to_string(),
+        ];
+        if let Some(also) = also {
+            let path = format!(
+                "/proc/{}/fd/{}",
+                std::process::id(),
+                also.as_fd().as_raw_fd()
+            );
+            words.extend(["--netns".to_owned(), path]);
+        }
+        words.extend(["--", "client"].map(str::to_owned));
+        words.extend(args.split_whitespace().map(str::to_owned));
+        let process = self.start("trace", &words, place)?;
+        Ok(Traced { process, record })
+    }
+
+    fn start(&mut self, name: &str, args: &[String], place: Place) -> anyhow::Result<Process> {
+        self.started += 1;
+        Process::start(&format!("{name}-{}", self.started), args, place, &self.dir)
+    }
+
+    /// A second namespace `10.9.1.2` behind a veth pair; the lab's own end is `10.9.1.1`. The lab's side
+    /// knows the other's hardware address for good, so nothing is asked of it.
+    pub(super) fn second_namespace(&self) -> anyhow::Result<Netns> {
+        let other = Netns::create()?;
+        let fd = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            other.as_fd().as_raw_fd()
+        );
+        self.ip(None, "link add c1m-a type veth peer name c1m-b")?;
+        self.ip(None, &format!("link set c1m-b address {OTHER_HARDWARE}"))?;
+        self.ip(None, &format!("link set c1m-b netns {fd}"))?;
+        self.ip(None, "addr add 10.9.1.1/24 dev c1m-a")?;
+        self.ip(None, &format!("link set c1m-a address {OWN_HARDWARE} up"))?;
+        self.ip(Some(&other), "link set c1m-b up")?;
+        self.ip(
+            None,
+            &format!("neigh replace 10.9.1.2 lladdr {OTHER_HARDWARE} dev c1m-a nud permanent"),
+        )?;
+        Ok(other)
+    }
+}
+
+/// The hardware addresses of the veth pair's ends, locally administered.
+pub(super) const OWN_HARDWARE: &str = "02:00:00:00:00:01";
+const OTHER_HARDWARE: &str = "02:00:00:00:00:02";
+
+/// A client under the tracer.
+#[derive(Debug)]
+pub(super) struct Traced {
+    process: Process,
+    record: PathBuf,
+}
+
+/// What a traced run left.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The JSON record.
+    pub(super) record: Record,
+    /// The table, as the user reads it.
+    pub(super) printed: String,
+    /// The exit status.
+    pub(super) status: i32,
+}
+
+impl Traced {
+    /// Ends the hold: what Ctrl-C does.
+    pub(super) fn interrupt(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::INT)
+    }
+
+    /// Errors if it ended: the lab is not through with it.
+    pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.process.ended()? {
+            bail!(
+                "the traced client ended too early, with {status}: {}",
+                self.process.complaints().trim()
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, and reads the record.
+    pub(super) fn finish(mut self, bench: &Bench) -> anyhow::Result<Run> {
+        let mut ended = None;
+        bench.until("the end of the traced client", || {
+            ended = self.process.ended()?;
+            Ok(ended.is_some())
+        })?;
+        let status = ended.and_then(|status| status.code()).unwrap_or(-1);
+        let text = fs::read_to_string(&self.record).with_context(|| {
+            let complaints = self.process.complaints();
+            format!(
+                "c1m trace left no record, exit status {status}: {}",
+                complaints.trim()
+            )
+        })?;
+        let record = serde_json::from_str(&text).context("the record of c1m trace")?;
+        Ok(Run {
+            record,
+            printed: self.process.output(),
+            status,
+        })
+    }
+}
+
+/// Which of the processes under `root` holds how many of the `sockets`, most first.
+pub(super) fn held_by(root: u32, sockets: &[Socket]) -> Vec<(u32, u64)> {
+    let mut held: Vec<(u32, u64)> = std::iter::once(root)
+        .chain(process::descendants(root))
+        .map(|pid| {
+            let inodes: std::collections::BTreeSet<u32> =
+                process::socket_inodes(pid).into_iter().collect();
+            let count = sockets
+                .iter()
+                .filter(|socket| inodes.contains(&socket.inode))
+                .count();
+            (pid, count as u64)
+        })
+        .collect();
+    held.sort_by_key(|&(pid, count)| (std::cmp::Reverse(count), pid));
+    held
+}

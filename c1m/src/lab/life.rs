@@ -1,0 +1,112 @@
+//! Labs of connections that are lost after their handshake.
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, PORT, held_by},
+    foreign::Foreign,
+    process::{Place, signal},
+    truth::Truth,
+};
+use crate::ledger::census::Side;
+
+/// A server accepts some, and closes its listener with the rest in the accept queue.
+pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const QUEUED: u64 = 35;
+    let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is in the accept queue", || {
+        traced.must_run()?;
+        Ok(bench.queued(&bench.ns)? == ATTEMPTS)
+    })?;
+    server.accept((ATTEMPTS - QUEUED) as usize)?;
+    server.stop_listening();
+    bench.until("the others are reset", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - QUEUED)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("listener-closed", QUEUED)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The one worker of a server has fewer descriptors than connections come: accept() fails with EMFILE.
+pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 200;
+    const NOFILE: u64 = 150;
+    let accepted = NOFILE - super::BASE_FDS;
+    let limited = Place {
+        nofile: Some(NOFILE),
+        ..Place::default()
+    };
+    let server = bench.server(limited, "--backlog 1024 --workers-max 1")?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until(
+        "the server is at its limit, and the rest is in the accept queue",
+        || {
+            traced.must_run()?;
+            Ok(bench.queued(&bench.ns)? == ATTEMPTS - accepted
+                && bench.clients(ESTABLISHED)? == ATTEMPTS)
+        },
+    )?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    drop(server);
+    let truth = Truth::of(ATTEMPTS, &[("accept-starved", ATTEMPTS - accepted)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A server accepts all, and resets some of them.
+pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const RESET: u64 = 23;
+    let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })?;
+    server.reset(RESET as usize)?;
+    bench.until("the resets arrived", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - RESET)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("reset-by-peer", RESET)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A worker of a server is killed: its connections go with it, no others do.
+pub(super) fn server_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 120;
+    let server = bench.server(Place::default(), "--backlog 1024 --per-worker 50")?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        let accepted = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
+        Ok(accepted.iter().filter(|socket| socket.inode != 0).count() as u64 == ATTEMPTS)
+    })?;
+    let sockets = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
+    let held = held_by(server.pid(), &sockets);
+    let &(victim, count) = held.first().context("the server holds nothing")?;
+    ensure!(
+        0 < count && count < ATTEMPTS,
+        "one process holds {count} of {ATTEMPTS}: not what the lab meant"
+    );
+    signal(victim, Signal::KILL)?;
+    bench.until("its connections are gone", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - count)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[("server-exited", count)]);
+    truth.places = vec![("server-exited", format!("pid {victim}"), count)];
+    Ok(vec![Outcome { truth, run }])
+}

@@ -1,0 +1,106 @@
+//! Labs of SYNs that a listener drops.
+
+use std::net::SocketAddr;
+
+use anyhow::ensure;
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
+    foreign::Foreign,
+    process::Place,
+    truth::Truth,
+};
+
+/// Without syncookies, a listener drops SYNs while as many requests wait for their final ACK as its
+/// backlog allows. The ACKs are held back until the others have given up, and then let through.
+pub(super) fn syn_backlog_full(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const BACKLOG: u64 = 16;
+    bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
+    // Else its last quarter would be the limit.
+    bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", "4096")?;
+    let _server = bench.server(Place::default(), &format!("--backlog {BACKLOG}"))?;
+    bench.drop_packets("tcp dport 8000 tcp flags & (fin|syn|rst|psh|ack) == ack")?;
+    let args =
+        format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+
+    let mut requests = 0;
+    bench.until(
+        "the request queue is full and the others are waiting",
+        || {
+            traced.must_run()?;
+            requests = bench.requests(&bench.ns)?;
+            Ok(requests + bench.clients(SYN_SENT)? == ATTEMPTS)
+        },
+    )?;
+    // `inet_csk_reqsk_queue_is_full` compared with >= before it compared with >.
+    ensure!(
+        (BACKLOG..=BACKLOG + 1).contains(&requests),
+        "{requests} requests with a backlog of {BACKLOG}"
+    );
+    bench.until("the others gave up", || Ok(bench.clients(SYN_SENT)? == 0))?;
+    // The SYN-ACKs are sent again from 1 s on, and answered by an ACK each.
+    bench.pass_all()?;
+    bench.until("every request became a connection", || {
+        Ok(bench.requests(&bench.ns)? == 0)
+    })?;
+    bench.until("all of them are accepted", || {
+        Ok(bench.queued(&bench.ns)? == 0)
+    })?;
+    ensure!(
+        bench.clients(ESTABLISHED)? == requests,
+        "a client's connection is gone"
+    );
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[("syn-backlog-full", ATTEMPTS - requests)]);
+    truth.recovered = requests;
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A server that does not accept until the clients beyond its accept queue have given up.
+pub(super) fn accept_queue_full_syn(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let target = ([127, 0, 0, 1], PORT).into();
+    accept_queue_full_at(bench, target, "127.0.1.1")
+}
+
+/// The same on ::1.
+pub(super) fn accept_queue_full_syn_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let target = (std::net::Ipv6Addr::LOCALHOST, PORT).into();
+    accept_queue_full_at(bench, target, "::1")
+}
+
+fn accept_queue_full_at(
+    bench: &mut Bench,
+    target: SocketAddr,
+    source: &str,
+) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const BACKLOG: u32 = 16;
+    /// `sk_acceptq_is_full` compares with >.
+    const ADMITTED: u64 = BACKLOG as u64 + 1;
+    let mut server = Foreign::listen(None, target, BACKLOG)?;
+    let args = format!(
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s"
+    );
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until(
+        "the accept queue is full and the others are waiting",
+        || {
+            traced.must_run()?;
+            Ok(bench.clients(ESTABLISHED)? == ADMITTED
+                && bench.clients(SYN_SENT)? == ATTEMPTS - ADMITTED)
+        },
+    )?;
+    bench.until("the others gave up", || Ok(bench.clients(SYN_SENT)? == 0))?;
+    let count = ADMITTED as usize;
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(count)? == count)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", ATTEMPTS - ADMITTED)]);
+    Ok(vec![Outcome { truth, run }])
+}

@@ -1,0 +1,166 @@
+//! The labs: each provokes one cause in network namespaces of its own, knows the true count by
+//! construction, and compares the record of a traced run with it, to the last connection.
+//!
+//! A lab is a process: `c1m lab` starts one per lab, which first leaves the host's network namespace. What
+//! it sets, adds and drops there ends with it.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+mod ack;
+mod bench;
+mod foreign;
+mod life;
+mod listener;
+mod local;
+mod notes;
+mod process;
+mod runner;
+mod syn;
+mod truth;
+
+pub use runner::main;
+
+use bench::{Bench, Run};
+use truth::Truth;
+
+/// A lab: what it proves, and how.
+pub struct Lab {
+    /// Its name; that of the cause, but for variants and stories.
+    pub name: &'static str,
+    /// The slug of the cause it proves.
+    pub cause: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    run: fn(&mut Bench) -> anyhow::Result<Vec<Outcome>>,
+}
+
+/// One traced run of a lab and what it should have said.
+struct Outcome {
+    truth: Truth,
+    run: Run,
+}
+
+/// Every lab, in the order of a connection's life.
+pub static LABS: &[Lab] = &[
+    Lab {
+        name: "emfile",
+        cause: "emfile",
+        about: "a client's worker has fewer file descriptors than connections to open",
+        run: local::emfile,
+    },
+    Lab {
+        name: "source-not-local",
+        cause: "source-not-local",
+        about: "two of four source addresses are on no interface",
+        run: local::source_not_local,
+    },
+    Lab {
+        name: "ports-exhausted",
+        cause: "ports-exhausted",
+        about: "100 ephemeral ports, some held by the living, by TIME_WAIT and by FIN_WAIT_2",
+        run: local::ports_exhausted,
+    },
+    Lab {
+        name: "gave-up",
+        cause: "gave-up",
+        about: "SYNs vanish in the network, and the client's own timeout comes first",
+        run: local::gave_up,
+    },
+    Lab {
+        name: "netfilter-in",
+        cause: "netfilter-in",
+        about: "an nftables rule drops the SYNs of one of two sources",
+        run: syn::netfilter_in,
+    },
+    Lab {
+        name: "refused",
+        cause: "refused",
+        about: "nobody listens",
+        run: syn::refused,
+    },
+    Lab {
+        name: "refused-ipv6",
+        cause: "refused",
+        about: "nobody listens on ::1 either",
+        run: syn::refused_ipv6,
+    },
+    Lab {
+        name: "syn-backlog-full",
+        cause: "syn-backlog-full",
+        about: "no syncookies, and final ACKs held back until the request queue is full",
+        run: listener::syn_backlog_full,
+    },
+    Lab {
+        name: "accept-queue-full-syn",
+        cause: "accept-queue-full-syn",
+        about: "a server that does not accept for a while: further SYNs are dropped",
+        run: listener::accept_queue_full_syn,
+    },
+    Lab {
+        name: "accept-queue-full-syn-ipv6",
+        cause: "accept-queue-full-syn",
+        about: "the same over IPv6",
+        run: listener::accept_queue_full_syn_ipv6,
+    },
+    Lab {
+        name: "syn-unanswered",
+        cause: "syn-unanswered",
+        about: "SYNs vanish in the network until the kernel's retries are used up",
+        run: syn::syn_unanswered,
+    },
+    Lab {
+        name: "accept-queue-full-ack",
+        cause: "accept-queue-full-ack",
+        about: "no syncookies, and final ACKs that come when the accept queue is full: half-open",
+        run: ack::accept_queue_full_ack,
+    },
+    Lab {
+        name: "accept-queue-full-cookie",
+        cause: "accept-queue-full-cookie",
+        about: "syncookies, and a burst of final ACKs longer than the accept queue: half-open for good",
+        run: ack::accept_queue_full_cookie,
+    },
+    Lab {
+        name: "listener-closed",
+        cause: "listener-closed",
+        about: "a server closes its listener while connections wait in the accept queue",
+        run: life::listener_closed,
+    },
+    Lab {
+        name: "accept-starved",
+        cause: "accept-starved",
+        about: "a server at its file descriptor limit: connections wait in the accept queue",
+        run: life::accept_starved,
+    },
+    Lab {
+        name: "reset-by-peer",
+        cause: "reset-by-peer",
+        about: "a server resets some of the connections it accepted",
+        run: life::reset_by_peer,
+    },
+    Lab {
+        name: "server-exited",
+        cause: "server-exited",
+        about: "one of a server's worker processes is killed",
+        run: life::server_exited,
+    },
+    Lab {
+        name: "field-notes",
+        cause: "accept-queue-full-cookie",
+        about: "demand at the server's capacity, default syncookies, a small backlog; then the remedy",
+        run: notes::field_notes,
+    },
+];
+
+/// This program, to start it again.
+fn own_program() -> anyhow::Result<PathBuf> {
+    let Ok(program) = std::env::current_exe() else {
+        bail!("/proc/self/exe cannot be read: a lab starts c1m itself and needs /proc");
+    };
+    Ok(program)
+}
+
+/// Descriptors that a worker needs for itself.
+const BASE_FDS: u64 = 6;

@@ -1,0 +1,78 @@
+//! The story of the field notes: "400,000 asked, 399,300 reached", at the size of a lab.
+
+use rustix::process::Signal;
+
+use super::{
+    Outcome,
+    ack::{BURST_CLIENT, burst_namespace, release_burst},
+    bench::{Bench, ESTABLISHED},
+    process::{Place, Process, descendants, signal},
+    truth::Truth,
+};
+use crate::{ledger::counters::Counters, netns::Netns};
+
+const ATTEMPTS: u64 = 1000;
+
+/// A server whose capacity equals the demand, with every setting as the kernel has it, and a burst that
+/// comes while it is busy elsewhere. Then the same with the backlog that the table asks for.
+pub(super) fn field_notes(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const SMALL: u64 = 128;
+    const REMEDY: u64 = 1024;
+    let first = burst(bench, SMALL, SMALL + 1)?;
+    let second = burst(bench, REMEDY, ATTEMPTS)?;
+    Ok(vec![first, second])
+}
+
+/// One run with a server of that backlog, which must admit `admitted`.
+fn burst(bench: &mut Bench, backlog: u64, admitted: u64) -> anyhow::Result<Outcome> {
+    let far = burst_namespace(bench)?;
+    let place = Place {
+        ns: Some(&far),
+        ..Place::default()
+    };
+    let args = format!(
+        "--listen 10.9.1.2:8000 --backlog {backlog} --workers-max 2 --per-worker {}",
+        ATTEMPTS / 2
+    );
+    let server = bench.server(place, &args)?;
+    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --in-flight {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
+    bench.until("every SYN is answered", || {
+        traced.must_run()?;
+        answered(bench, &far)
+    })?;
+    every_process(&server, Signal::STOP);
+    release_burst(bench, &far)?;
+    bench.until("every client is established", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS)
+    })?;
+    bench.until("the accept queue has what it takes", || {
+        Ok(bench.queued(&far)? == admitted)
+    })?;
+    every_process(&server, Signal::CONT);
+    bench.until("the queue is accepted", || Ok(bench.queued(&far)? == 0))?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    drop(server);
+    bench.ip(None, "link del c1m-a")?;
+    let lost = ATTEMPTS - admitted;
+    let truth = match lost {
+        0 => Truth::of(ATTEMPTS, &[]),
+        _ => Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", lost)]),
+    };
+    Ok(Outcome { truth, run })
+}
+
+/// Whether every SYN has its SYN-ACK, with a request or by a cookie.
+fn answered(bench: &Bench, far: &Netns) -> anyhow::Result<bool> {
+    let cookies = Counters::read(far)?.get("TcpExtSyncookiesSent");
+    Ok(bench.requests(far)? + cookies == ATTEMPTS)
+}
+
+/// Stops or continues a server and its workers.
+fn every_process(server: &Process, which: Signal) {
+    for pid in descendants(server.pid()).into_iter().chain([server.pid()]) {
+        // A worker that has just been retired is no loss.
+        let _ = signal(pid, which);
+    }
+}

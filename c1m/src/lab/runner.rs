@@ -1,0 +1,256 @@
+//! `c1m lab`: one process per lab, several side by side, one line each.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
+
+use super::{
+    LABS, Lab, Outcome,
+    bench::{Bench, TIME_MAX},
+    process::{POLL, descendants, signal},
+    truth::{causes, listed},
+};
+use crate::{cli::LabArgs, netns::Netns};
+
+/// Runs `c1m lab`; the exit status: 0 all exact, 1 some not. Errors: unknown names, a host that can't.
+pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
+    if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
+        return inside(find(name)?, dir);
+    }
+    if args.list {
+        for lab in LABS {
+            println!("{:<28}{}", lab.name, lab.about);
+        }
+        return Ok(0);
+    }
+    for name in &args.names {
+        find(name)?;
+    }
+    let chosen = |lab: &&Lab| args.all || args.names.iter().any(|name| name == lab.name);
+    let labs: Vec<&Lab> = LABS.iter().filter(chosen).collect();
+    ensure!(
+        !labs.is_empty(),
+        "which lab? `c1m lab --list` names them, `c1m lab --all` runs them"
+    );
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "a lab makes network namespaces and traces the kernel: run it as root (sudo c1m lab …)"
+    );
+    let scratch = Scratch::new()?;
+    let exact = match labs[..] {
+        [lab] => usize::from(alone(lab, &scratch)?),
+        _ => side_by_side(&labs, args.jobs.max(1), &scratch)?,
+    };
+    println!("{exact} passed, {} failed", labs.len() - exact);
+    Ok(u8::from(exact < labs.len()))
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Lab> {
+    let lab = LABS.iter().find(|lab| lab.name == name);
+    lab.with_context(|| format!("there is no lab {name}: `c1m lab --list` names them"))
+}
+
+/// One lab, with the tables of its runs.
+fn alone(lab: &Lab, scratch: &Scratch) -> anyhow::Result<bool> {
+    println!("{}: {}", lab.name, lab.about);
+    let mut child = start(lab, scratch, Stdio::inherit(), Stdio::inherit())?;
+    wait(&mut child)
+}
+
+/// Several labs, `jobs` at a time; their lines come in the labs' order. How many were exact.
+fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result<usize> {
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(Lines {
+        ready: labs.iter().map(|_| None).collect(),
+        printed: 0,
+        exact: 0,
+    });
+    // A lab dies with the thread that started it, so the threads live as long as their labs.
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(labs.len()) {
+            scope.spawn(|| {
+                while let Some(lab) = labs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let index = labs
+                        .iter()
+                        .position(|other| std::ptr::eq(*other, *lab))
+                        .unwrap_or(0);
+                    let done = quietly(lab, scratch);
+                    lines
+                        .lock()
+                        .unwrap_or_else(|poisoned| poisoned.into_inner())
+                        .add(index, lab, done);
+                }
+            });
+        }
+    });
+    Ok(lines
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .exact)
+}
+
+/// The lines of labs that ended, printed in order.
+struct Lines {
+    ready: Vec<Option<String>>,
+    printed: usize,
+    exact: usize,
+}
+
+impl Lines {
+    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<(bool, String)>) {
+        let (exact, line) = done.unwrap_or_else(|error| (false, failed(lab, &error)));
+        self.exact += usize::from(exact);
+        self.ready[index] = Some(line);
+        while let Some(line) = self.ready.get_mut(self.printed).and_then(Option::take) {
+            println!("{line}");
+            self.printed += 1;
+        }
+    }
+}
+
+/// One lab without its tables: whether it was exact, and its line.
+fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(bool, String)> {
+    let output = scratch.dir(lab)?.join("lab.out");
+    let file = fs::File::create(&output)?;
+    let mut child = start(lab, scratch, file.try_clone()?.into(), file.into())?;
+    let exact = wait(&mut child)?;
+    let output = fs::read_to_string(&output).unwrap_or_default();
+    let line = output.lines().rev().find(|line| line.starts_with(&head(lab)));
+    let line = line.map_or_else(
+        || failed(lab, &anyhow::anyhow!("{}", output.trim())),
+        str::to_owned,
+    );
+    Ok((exact, line))
+}
+
+fn start(lab: &Lab, scratch: &Scratch, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Child> {
+    let dir = scratch.dir(lab)?;
+    let mut command = Command::new(super::own_program()?);
+    command
+        .args(["lab", "--inside", lab.name, "--dir"])
+        .arg(dir);
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    command
+        .spawn()
+        .with_context(|| format!("cannot start the lab {}", lab.name))
+}
+
+/// Waits for a lab, which keeps its own time; ends it if even that fails.
+fn wait(child: &mut Child) -> anyhow::Result<bool> {
+    let begin = Instant::now();
+    while begin.elapsed() < TIME_MAX + Duration::from_secs(20) {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("it took more than {TIME_MAX:?} and was killed")
+}
+
+/// The body of a lab's own process.
+fn inside(lab: &Lab, dir: &Path) -> anyhow::Result<u8> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
+    set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
+    Netns::create()?
+        .enter()
+        .context("cannot enter the lab's network namespace")?;
+    let done = Bench::new(dir).and_then(|mut bench| (lab.run)(&mut bench));
+    end_descendants();
+    let (exact, line) = match done {
+        Ok(outcomes) => judge(lab, &outcomes),
+        Err(error) => (false, failed(lab, &error)),
+    };
+    println!("{line}");
+    Ok(u8::from(!exact))
+}
+
+/// Prints the tables of a lab's runs; whether all were exact, and the lab's line.
+fn judge(lab: &Lab, outcomes: &[Outcome]) -> (bool, String) {
+    let mut wrong = Vec::new();
+    let [mut expected, mut found] = [const { Vec::new() }; 2];
+    for Outcome { truth, run } in outcomes {
+        println!("{}", run.printed.trim_end());
+        println!();
+        expected.push(listed(
+            truth.lost.iter().map(|(slug, count)| (*slug, *count)),
+        ));
+        found.push(listed(causes(&run.record)));
+        wrong.extend(truth.differences(&run.record, run.status));
+    }
+    let verdict = if wrong.is_empty() {
+        "exact".to_owned()
+    } else {
+        format!("WRONG: {}", wrong.join("; "))
+    };
+    let [expected, found] = [expected, found].map(|all| all.join(" then "));
+    (
+        wrong.is_empty(),
+        format!("{}expected {expected}  found {found}  {verdict}", head(lab)),
+    )
+}
+
+/// How a lab's line begins.
+fn head(lab: &Lab) -> String {
+    format!("lab {:<28}", lab.name)
+}
+
+fn failed(lab: &Lab, error: &anyhow::Error) -> String {
+    // One line, whatever a program complained of.
+    let error = format!("{error:#}");
+    let error: Vec<&str> = error.lines().map(str::trim).collect();
+    format!("{}FAILED: {}", head(lab), error.join("; "))
+}
+
+/// Whatever a lab's programs left running is ours now: none of it survives the lab.
+fn end_descendants() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(5) {
+        let left = descendants(std::process::id());
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            let _ = signal(pid, Signal::KILL);
+        }
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A directory for the labs' records and logs, removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("c1m-lab-{}", std::process::id()));
+        // Fails if it exists: nobody else's directory or link is ever used.
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn dir(&self, lab: &Lab) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(lab.name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("c1m: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Labs of SYNs that do not get to a listener.
+
+use super::{Outcome, bench::Bench, process::Place, truth::Truth};
+
+/// A packet filter drops what comes from 127.0.1.2.
+pub(super) fn netfilter_in(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const PER_SOURCE: u64 = 20;
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    bench.drop_packets("ip saddr 127.0.1.2 tcp dport 8000")?;
+    let args =
+        format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --timeout 800ms --hold 1s");
+    let run = bench
+        .traced_client(Place::default(), None, &args)?
+        .finish(bench)?;
+    let truth = Truth::of(2 * PER_SOURCE, &[("netfilter-in", PER_SOURCE)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// No listener on the port.
+pub(super) fn refused(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    refused_at(
+        bench,
+        "--target 127.0.0.1:8000 --sources 127.0.1.1-2 --ips 2",
+        2,
+    )
+}
+
+/// No listener on the port, IPv6.
+pub(super) fn refused_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    refused_at(bench, "--target [::1]:8000 --sources ::1 --ips 1", 1)
+}
+
+fn refused_at(bench: &mut Bench, whereto: &str, sources: u64) -> anyhow::Result<Vec<Outcome>> {
+    const PER_SOURCE: u64 = 50;
+    let args = format!("{whereto} --per-ip {PER_SOURCE} --hold 0s");
+    let run = bench
+        .traced_client(Place::default(), None, &args)?
+        .finish(bench)?;
+    let attempts = sources * PER_SOURCE;
+    let truth = Truth::of(attempts, &[("refused", attempts)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The SYNs vanish beyond this host, and the kernel gives up before the client does.
+pub(super) fn syn_unanswered(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 30;
+    bench.sysctl(None, "net.ipv4.tcp_syn_retries", "1")?;
+    // Nobody has 10.9.1.2 there.
+    let _nowhere = bench.second_namespace()?;
+    let args = format!(
+        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 30s --hold 0s"
+    );
+    let run = bench
+        .traced_client(Place::default(), None, &args)?
+        .finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("syn-unanswered", ATTEMPTS)]);
+    Ok(vec![Outcome { truth, run }])
+}
