@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{load::worker, run};
+
 /// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -73,7 +75,8 @@ pub struct ServerArgs {
 }
 
 /// How the client ends a connection that it held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Close {
     /// RST (SO_LINGER 0): leaves no TIME_WAIT behind
     Rst,
@@ -101,9 +104,9 @@ pub struct ClientArgs {
     /// How many source addresses, counted on from --sources [default: what --connections needs, or 40]
     #[arg(long)]
     pub ips: Option<u32>,
-    /// Connections per source address
-    #[arg(long, default_value_t = 25_000)]
-    pub per_ip: u32,
+    /// Connections per source address [default: 25000, or what --port-range has]
+    #[arg(long)]
+    pub per_ip: Option<u32>,
     /// Connections in all [default: --ips × --per-ip]
     #[arg(long)]
     pub connections: Option<u64>,
@@ -218,13 +221,13 @@ pub struct CausesArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done: anyhow::Result<u8> = match cli.command {
+        Command::Server(args) => block_on(run::server(args, None)),
+        Command::Client(args) => block_on(run::client(args, None)),
+        Command::Report(args) => crate::report::command(&args),
+        Command::Causes(args) => crate::causes::page::command(&args),
+        Command::Worker { config } => worker::run(&config),
+        Command::Trace(args) => block_on(run::trace(args)),
         Command::Lab(args) => crate::lab::main(&args),
-        Command::Server(_)
-        | Command::Client(_)
-        | Command::Trace(_)
-        | Command::Report(_)
-        | Command::Causes(_)
-        | Command::Worker { .. } => Err(anyhow::anyhow!("not there yet")),
     };
     match done {
         Ok(status) => ExitCode::from(status),
@@ -233,4 +236,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Runs a command on one thread: what is many is in worker processes and in the kernel.
+fn block_on(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(command)
 }

@@ -13,5 +13,7 @@ pub mod load;
 pub mod netns;
 pub mod options;
 pub mod report;
+pub mod run;
 pub mod trace;
 pub mod verdict;
+pub mod watch;

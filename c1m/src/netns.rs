@@ -63,6 +63,15 @@ impl Netns {
         })
     }
 
+    /// The same namespace once more.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            inum: self.inum,
+            name: self.name.clone(),
+        })
+    }
+
     /// A new one, with nothing but a loopback device that is up. It lasts as long as this value and what
     /// runs in it. Needs root.
     pub fn create() -> io::Result<Self> {

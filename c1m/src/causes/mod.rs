@@ -2,6 +2,8 @@
 //! labs are made from it. Slugs are permanent: a cause that goes out of use keeps its slug, and no other
 //! ever takes it. The order is that of a connection's life, and of `docs/causes.md`.
 
+pub mod page;
+pub mod remedy;
 mod table;
 
 pub use table::TABLE;

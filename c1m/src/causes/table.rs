@@ -665,7 +665,8 @@ pub static TABLE: &[Row] = &[
         what: "The SYN was answered by a syncookie, and when the final ACK came the accept queue was full: \
                tcp_get_cookie_sock() made no child. There is no request, so no SYN-ACK is repeated, and \
                tcp_abort_on_overflow is not asked. Reason NO_SOCKET from 6.12, NOT_SPECIFIED on 6.1.",
-        client_sees: "an established connection that nobody serves, until it sends data and is reset",
+        client_sees: "an established connection that nobody serves. When it sends data, that ACK makes the child if \
+                      there is room by then and the cookie is younger than two minutes, and is reset if not",
         server_sees: "nothing",
         facts: &[
             "kfree_skb(ACK) with reason NO_SOCKET at a listener whose accept queue was full",

@@ -1,4 +1,191 @@
 //! The ledger: every attempt with all that is known of it, closed by a census of who stands.
 
+pub mod balance;
 pub mod census;
+pub mod client;
 pub mod counters;
+pub mod server;
+pub mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use c1m_common::fact::{Facts, QueueState};
+
+use crate::{causes::Cause, load::outcome::Outcome, report::record, trace::read::Names};
+
+/// How many different sources and processes of one cause are kept for the remedy.
+const NAMED_MAX: usize = 64;
+/// How many attempts a record lists one by one; beyond it the counts alone are complete, and a note says so.
+pub const ATTEMPTS_MAX: usize = 1_000_000;
+
+/// The sums of a run, attempt by attempt.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Attempts.
+    pub attempted: u64,
+    /// Of these, those that stood before the trace began.
+    pub before: u64,
+    /// Established on both ends and accepted, at the end.
+    pub standing: u64,
+    /// Closed as the run asked.
+    pub closed: u64,
+    /// The rest, by cause.
+    pub lost: BTreeMap<Cause, Loss>,
+    /// Trouble that was got over: cause, number of drops, delay in ms.
+    pub recovered: BTreeMap<(Cause, u32, u64), u64>,
+    /// The lost and the recovered, one by one.
+    pub attempts: Vec<record::Attempt>,
+    /// Remarks for the reader.
+    pub notes: Vec<String>,
+}
+
+/// What one cause took.
+#[derive(Clone, Debug, Default)]
+pub struct Loss {
+    /// How many attempts.
+    pub count: u64,
+    /// Where, by name.
+    pub places: BTreeMap<String, u64>,
+    /// The fullest that the listener's queues were seen.
+    pub queue: QueueState,
+    /// Some of the source addresses.
+    pub sources: BTreeSet<String>,
+    /// Some of the processes.
+    pub pids: BTreeSet<u32>,
+    /// The evidence of one attempt, in words.
+    pub example: Vec<String>,
+}
+
+/// One attempt, ready to be booked.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Where it was to go.
+    pub target: SocketAddr,
+    /// What our client recorded, if it was ours.
+    pub outcome: Option<Outcome>,
+    /// What the kernel side folded.
+    pub facts: Option<&'a Facts>,
+}
+
+impl Ledger {
+    /// Books a loss.
+    pub fn lose(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
+        let loss = self.lost.entry(cause).or_default();
+        loss.count += 1;
+        *loss.places.entry(place(cause, case)).or_default() += 1;
+        if loss.sources.len() < NAMED_MAX {
+            loss.sources.insert(case.source.ip().to_string());
+        }
+        if let Some(facts) = case.facts {
+            if facts.server.pid != 0 && loss.pids.len() < NAMED_MAX {
+                loss.pids.insert(facts.server.pid);
+            }
+            if facts.queue.accept_queue.max(facts.queue.syn_queue)
+                >= loss.queue.accept_queue.max(loss.queue.syn_queue)
+            {
+                loss.queue = facts.queue;
+            }
+        }
+        if loss.example.is_empty() {
+            loss.example = words::describe(case, names);
+        }
+        self.list("lost", cause, case, names);
+    }
+
+    /// Books an attempt that met trouble and got over it; it is counted as standing or closed besides.
+    pub fn recover(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
+        let drops = case.facts.map_or(0, drops);
+        *self
+            .recovered
+            .entry((cause, drops, delay_ms(case)))
+            .or_default() += 1;
+        self.list("recovered", cause, case, names);
+    }
+
+    /// Books losses of which nothing but the number is known.
+    pub fn lose_unnamed(&mut self, cause: Cause, count: u64, place: &str) {
+        if count > 0 {
+            let loss = self.lost.entry(cause).or_default();
+            loss.count += count;
+            *loss.places.entry(place.to_owned()).or_default() += count;
+        }
+    }
+
+    /// All that is lost.
+    pub fn lost_count(&self) -> u64 {
+        self.lost.values().map(|loss| loss.count).sum()
+    }
+
+    /// Invariant 1: attempted = standing + closed + Σ lost.
+    pub fn is_balanced(&self) -> bool {
+        self.attempted == self.standing + self.closed + self.lost_count()
+    }
+
+    fn list(&mut self, end: &str, cause: Cause, case: &Case<'_>, names: &Names) {
+        if self.attempts.len() == ATTEMPTS_MAX {
+            return;
+        }
+        let outcome = case.outcome;
+        self.attempts.push(record::Attempt {
+            source: case.source.to_string(),
+            target: case.target.to_string(),
+            end: end.to_owned(),
+            verdict: cause.slug().to_owned(),
+            facts: words::describe(case, names),
+            stage: outcome.map(|outcome| outcome.stage),
+            errno: outcome
+                .map(|outcome| outcome.errno)
+                .filter(|&errno| errno != 0),
+            connect_us: outcome
+                .filter(|outcome| outcome.is_established())
+                .map(|outcome| u64::from(outcome.settle_us)),
+        });
+    }
+}
+
+/// How many segments of the attempt were dropped, or sent again where no drop was seen.
+fn drops(facts: &Facts) -> u32 {
+    let at_listener: u32 = facts.syn_drops.iter().map(|&count| u32::from(count)).sum();
+    let freed: u32 = facts.skb_drops.iter().map(|drop| drop.count).sum();
+    match at_listener + freed {
+        0 => u32::from(facts.syn_retransmits),
+        dropped => dropped,
+    }
+}
+
+/// How long the trouble lasted, in ms, rounded to 100: from the first drop until both ends were established.
+fn delay_ms(case: &Case<'_>) -> u64 {
+    let by_facts = case.facts.and_then(|facts| {
+        let established = facts.client_established_ns.max(facts.server_established_ns);
+        (facts.first_drop_ns != 0).then(|| established.checked_sub(facts.first_drop_ns))?
+    });
+    let by_outcome = case
+        .outcome
+        .map(|outcome| u64::from(outcome.settle_us) * 1_000);
+    let delay_ns = by_facts.or(by_outcome).unwrap_or(0);
+    (delay_ns + 50_000_000) / 100_000_000 * 100
+}
+
+/// Where a cause has its place: at a listener, in a process, or at a source address.
+fn place(cause: Cause, case: &Case<'_>) -> String {
+    use crate::causes::Phase;
+    if let Some(facts) = case.facts
+        && facts.server.pid != 0
+        && matches!(cause.row().phase, Phase::Life | Phase::AcceptQueue)
+    {
+        return format!("pid {}", facts.server.pid);
+    }
+    match cause.row().phase {
+        Phase::Listener | Phase::FinalAck | Phase::AcceptQueue => {
+            format!("listener {}", case.target)
+        }
+        Phase::Local | Phase::Syn | Phase::SynAck | Phase::Life | Phase::Ledger => {
+            case.source.ip().to_string()
+        }
+    }
+}

@@ -82,6 +82,13 @@ pub struct Outcome {
     pub ended_ms: u32,
 }
 
+impl Outcome {
+    /// Whether it ever was established, as far as the client knows.
+    pub fn is_established(&self) -> bool {
+        matches!(self.stage, Stage::Established | Stage::Lost | Stage::Closed)
+    }
+}
+
 const WORDS: usize = 3;
 
 /// All outcomes of a run, in shared memory (a memfd).
@@ -157,6 +164,20 @@ impl Slab {
         }
     }
 
+    /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.
+    pub fn establish_s(&self) -> f64 {
+        let tried = (0..self.len())
+            .map(|index| self.get(index))
+            .filter(|outcome| outcome.stage != Stage::Planned);
+        let (mut first_us, mut last_us) = (u64::MAX, 0);
+        for outcome in tried {
+            let started_us = u64::from(outcome.started_ms) * 1000;
+            first_us = first_us.min(started_us);
+            last_us = last_us.max(started_us + u64::from(outcome.settle_us));
+        }
+        last_us.saturating_sub(first_us) as f64 / 1e6
+    }
+
     /// Records what became of attempt `index`; one worker alone writes each attempt.
     pub fn set(&self, index: usize, outcome: Outcome) {
         let Outcome {
@@ -188,6 +209,7 @@ impl AsFd for Slab {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::causes::{Cause, Phase};
+
 /// The version of the schema that this build writes and reads.
 pub const SCHEMA: u32 = 1;
 
@@ -61,6 +63,38 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
 }
 
+/// The views a record can be of: the values of [`Record::role`].
+pub const ROLES: &[&str] = &["client", "server", "command", "port"];
+
+impl Record {
+    /// Σ lost by cause: the rows, and the three closing ones, which may or may not stand among the rows.
+    pub fn lost_by_cause(&self) -> u128 {
+        let closing = [self.evidence_lost, self.not_observable, self.unexplained];
+        let rows = self.causes.iter().filter(|row| !row.is_closing());
+        rows.map(|row| row.count)
+            .chain(closing)
+            .map(u128::from)
+            .sum()
+    }
+
+    /// Whether attempted = standing + closed + lost, and lost = Σ lost by cause, by the numbers themselves.
+    pub fn adds_up(&self) -> bool {
+        let ends = [self.standing, self.closed, self.lost].map(u128::from);
+        u128::from(self.attempted) == ends.iter().sum::<u128>()
+            && u128::from(self.lost) == self.lost_by_cause()
+    }
+
+    /// The exit status of a run with this record: 0 all stand or were closed as asked, 1 some were lost, 3
+    /// the ledger does not balance.
+    pub fn status(&self) -> u8 {
+        match () {
+            () if !self.balanced || !self.adds_up() => 3,
+            () if self.lost > 0 => 1,
+            () => 0,
+        }
+    }
+}
+
 /// One row of the loss table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CauseCount {
@@ -77,6 +111,13 @@ pub struct CauseCount {
     pub evidence: String,
     /// What to change on this host.
     pub remedy: String,
+}
+
+impl CauseCount {
+    /// Whether it is one of the three rows that close the table: evidence lost, not observable, unexplained.
+    pub fn is_closing(&self) -> bool {
+        Cause::from_slug(&self.slug).is_some_and(|cause| cause.row().phase == Phase::Ledger)
+    }
 }
 
 /// A share of a cause's count.

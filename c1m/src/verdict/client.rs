@@ -30,7 +30,10 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 
 /// Errors that connect() may return at once, but that an answer or silence made.
 fn comes_from_the_network(errno: i32) -> bool {
-    matches!(errno, libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT)
+    matches!(
+        errno,
+        libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT
+    )
 }
 
 fn socket_failed(errno: i32, context: &Context<'_>) -> Cause {
@@ -130,7 +133,9 @@ fn established(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 
 /// The client says established, the server has nothing.
 fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
-    let Some(facts) = attempt.facts else { return context.sight.unexplained() };
+    let Some(facts) = attempt.facts else {
+        return context.sight.unexplained();
+    };
     if let Some(cause) = server_gone(&facts.server) {
         return cause;
     }

@@ -2,6 +2,7 @@
 //! failure, the same facts always give the same verdict.
 
 mod client;
+pub mod crosscheck;
 mod rules;
 mod server;
 
@@ -64,7 +65,11 @@ impl Sight {
 
     /// `cause`, which is stated because nothing else was seen: only if all else would have been.
     fn by_silence(&self, cause: Cause) -> Cause {
-        if self.is_complete() && !self.evidence_lost { cause } else { self.unexplained() }
+        if self.is_complete() && !self.evidence_lost {
+            cause
+        } else {
+            self.unexplained()
+        }
     }
 }
 

@@ -46,13 +46,18 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         syn_drop::LAST_QUARTER => Cause::SynBacklogLastQuarter,
         _ => return None,
     };
-    Some(Trouble { cause, segment: segment::SYN })
+    Some(Trouble {
+        cause,
+        segment: segment::SYN,
+    })
 }
 
 /// Whether a listener dropped a SYN of the attempt and no condition was seen, ever.
 pub(super) fn dropped_unseen(facts: &Facts) -> bool {
     facts.last_drop == last_drop::LISTENER + syn_drop::UNKNOWN as u8
-        && facts.syn_drops[..syn_drop::UNKNOWN].iter().all(|&count| count == 0)
+        && facts.syn_drops[..syn_drop::UNKNOWN]
+            .iter()
+            .all(|&count| count == 0)
 }
 
 fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
@@ -81,7 +86,9 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0
         || queue.accept_limit > 0 && queue.accept_queue >= queue.accept_limit;
     match (reason, full) {
-        ("TCP_LISTEN_OVERFLOW", true) if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
+        ("TCP_LISTEN_OVERFLOW", true) if facts.server.resets_sent > 0 => {
+            Cause::AcceptQueueFullReset
+        }
         ("TCP_LISTEN_OVERFLOW", true) => Cause::AcceptQueueFullAck,
         ("NO_SOCKET", true) => Cause::AcceptQueueFullCookie,
         ("TCP_FLAGS", _) if facts.server.resets_sent > 0 => Cause::CookieInvalid,
@@ -98,7 +105,9 @@ fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => Cause::BpfOrTcDrop,
         "CPU_BACKLOG" => Cause::CpuBacklog,
         "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" => Cause::RpFilter,
-        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => Cause::BadSegment,
+        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => {
+            Cause::BadSegment
+        }
         "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IPV6_NO_ROUTE" => Cause::NoRoute,
         "NOMEM" => Cause::NoMemory,
         _ if reason.starts_with("QDISC_") => Cause::QdiscDrop,
@@ -116,7 +125,11 @@ fn netfilter(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     if context.sight.conntrack_dropped && !function.starts_with("nft_") {
         return Cause::NotObservable;
     }
-    if drop.flags & drop_flag::OUTPUT != 0 { Cause::NetfilterOut } else { Cause::NetfilterIn }
+    if drop.flags & drop_flag::OUTPUT != 0 {
+        Cause::NetfilterOut
+    } else {
+        Cause::NetfilterIn
+    }
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.
@@ -125,7 +138,11 @@ pub(super) fn server_gone(end: &End) -> Option<Cause> {
         return None;
     }
     let is = |flag| end.flags & flag != 0;
-    let cause = match (i32::from(end.err), is(end_flag::NO_SOCKET), is(end_flag::LOCAL)) {
+    let cause = match (
+        i32::from(end.err),
+        is(end_flag::NO_SOCKET),
+        is(end_flag::LOCAL),
+    ) {
         (libc::ETIMEDOUT, ..) => Cause::TimedOut,
         (libc::ECONNABORTED, ..) => Cause::MemoryPressure,
         (libc::ECONNRESET, true, _) => Cause::ResetQueued,

@@ -79,4 +79,3 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     }
     context.sight.unexplained()
 }
-

@@ -1,0 +1,133 @@
+use super::*;
+use crate::causes::TABLE;
+
+fn context() -> RemedyContext {
+    RemedyContext {
+        host: Host {
+            somaxconn: Some(4_096),
+            ip_local_port_range: Some(vec![32_768, 60_999]),
+            nofile_soft: Some(1_024),
+            nofile_hard: Some(20_000),
+            nr_open: Some(1_048_576),
+            file_max: Some(100_000),
+            file_nr: Some(99_968),
+            tcp_syncookies: Some(0),
+            tcp_syn_retries: Some(6),
+            tcp_tw_reuse: Some(2),
+            ..Host::default()
+        },
+        lost: 483,
+        accept_limit: Some(128),
+        listener: Some("127.0.0.1:8000".to_owned()),
+        server_is_c1m: true,
+        client_is_c1m: true,
+        timeout_ms: Some(2_500),
+        sources: vec!["127.0.1.7".to_owned()],
+        holders: Some(Holders {
+            live: 28_056,
+            time_wait: 176,
+            fin_wait_2: 0,
+        }),
+        processes: vec!["4711 (signal 9)".to_owned()],
+        ..RemedyContext::default()
+    }
+}
+
+#[test]
+fn a_backlog_is_the_next_power_of_two_that_holds_the_burst() {
+    let text = remedy(Cause::AcceptQueueFullCookie, &context());
+    assert_eq!(
+        text,
+        "listen backlog 128 at 127.0.0.1:8000 < burst of up to 611: restart the server with --backlog \
+         1024 (somaxconn 4,096 allows it)"
+    );
+    let exact = RemedyContext {
+        lost: 896,
+        server_is_c1m: false,
+        ..context()
+    };
+    assert!(remedy(Cause::AcceptQueueFullAck, &exact).contains("listen(fd, 1024)"));
+}
+
+#[test]
+fn somaxconn_is_raised_only_where_it_is_in_the_way() {
+    let mut context = context();
+    context.host.somaxconn = Some(128);
+    let text = remedy(Cause::AcceptQueueFullSyn, &context);
+    assert!(text.ends_with("--backlog 1024, after sysctl -w net.core.somaxconn=1024 (now 128)"));
+    context.lost = 900_000;
+    let text = remedy(Cause::AcceptQueueFullSyn, &context);
+    assert!(!text.contains("sysctl"), "{text}");
+}
+
+#[test]
+fn syncookies_are_named_where_they_are_off() {
+    let mut context = context();
+    let cookies = "sysctl -w net.ipv4.tcp_syncookies=1";
+    assert!(remedy(Cause::SynBacklogFull, &context).contains(cookies));
+    context.host.tcp_syncookies = Some(1);
+    assert!(!remedy(Cause::SynBacklogFull, &context).contains(cookies));
+}
+
+#[test]
+fn ports_name_their_holders() {
+    assert_eq!(
+        remedy(Cause::PortsExhausted, &context()),
+        "range 32768–60999 has 28,232 ports per source: 28,056 live, 176 in TIME_WAIT; sysctl -w \
+         net.ipv4.ip_local_port_range='1024 65535', or one more source address"
+    );
+    let many = RemedyContext {
+        lost: 60_000,
+        ..context()
+    };
+    assert!(remedy(Cause::PortsExhausted, &many).ends_with("; 3 more source addresses"));
+}
+
+#[test]
+fn descriptors_respect_the_limits_of_the_host() {
+    let mut context = context();
+    let text = remedy(Cause::Emfile, &context);
+    assert_eq!(
+        text,
+        "RLIMIT_NOFILE is 1,024 per process: ulimit -n 2048 before it starts, or more processes \
+         (--per-worker)"
+    );
+    context.lost = 50_000;
+    let text = remedy(Cause::Emfile, &context);
+    assert!(text.contains("the hard limit here is 20,000"), "{text}");
+    context.lost = 2_000_000;
+    let text = remedy(Cause::Emfile, &context);
+    assert!(text.contains("fs.nr_open is 1,048,576"), "{text}");
+}
+
+#[test]
+fn a_timeout_lets_one_more_syn_out() {
+    assert_eq!(
+        remedy(Cause::GaveUp, &context()),
+        "it waited 2.5 s, the next SYN would have gone after 3 s: --timeout 4s; if nothing answers then \
+         either, look at the path and the server"
+    );
+}
+
+#[test]
+fn an_unknown_host_gets_the_general_remedy() {
+    for row in TABLE {
+        let text = remedy(row.cause, &RemedyContext::default());
+        assert_eq!(text, row.remedy, "{}", row.slug);
+    }
+}
+
+#[test]
+fn no_number_makes_it_panic() {
+    let mut most = context();
+    most.lost = u64::MAX;
+    most.timeout_ms = Some(u64::MAX);
+    most.accept_limit = Some(u32::MAX);
+    most.queue_seen_max = Some(u32::MAX);
+    most.host.tcp_max_syn_backlog = Some(u64::MAX);
+    most.host.netdev_max_backlog = Some(u64::MAX);
+    most.host.ip_local_port_range = Some(vec![0, 65_535]);
+    for row in TABLE {
+        assert!(!remedy(row.cause, &most).is_empty());
+    }
+}

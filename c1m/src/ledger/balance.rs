@@ -1,0 +1,148 @@
+//! Closes the ledger: sums, causes with evidence and remedy, and the proof that it adds up.
+
+use crate::{
+    causes::{
+        Cause,
+        remedy::{RemedyContext, remedy},
+    },
+    ledger::{Ledger, Loss},
+    report::record::{
+        CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States,
+    },
+};
+
+/// What a record says beside the sums.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// Whose view: `client`, `server`, `command` or `port`.
+    pub role: String,
+    /// When the run began.
+    pub started: Option<std::time::SystemTime>,
+    /// From the start to the table, in s.
+    pub elapsed_s: f64,
+    /// From the first attempt to the last that settled, in s.
+    pub establish_s: f64,
+    /// The server's address and port, or the ports.
+    pub target: String,
+    /// What could be seen.
+    pub observability: Observability,
+    /// Host counters against facts.
+    pub crosscheck: Vec<Crosscheck>,
+    /// What the remedies are computed from, but for what each cause knows itself.
+    pub remedy: RemedyContext,
+}
+
+/// How many places a cause names.
+const PLACES_MAX: usize = 16;
+
+impl Ledger {
+    /// The record of the run. The ledger's numbers go in as they are.
+    pub fn close(self, frame: Frame) -> Record {
+        let lost = self.lost_count();
+        let balanced = self.is_balanced();
+        let count = |cause: Cause| self.lost.get(&cause).map_or(0, |loss| loss.count);
+        let (evidence_lost, not_observable, unexplained) = (
+            count(Cause::EvidenceLost),
+            count(Cause::NotObservable),
+            count(Cause::Unexplained),
+        );
+        let mut causes: Vec<CauseCount> = self
+            .lost
+            .iter()
+            .map(|(cause, loss)| row(*cause, loss, &frame.remedy))
+            .collect();
+        causes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.slug.cmp(&b.slug)));
+        let recoveries: Vec<Recovery> = self
+            .recovered
+            .iter()
+            .map(|(&(cause, drops, delay_ms), &count)| Recovery {
+                slug: cause.slug().to_owned(),
+                drops,
+                delay_ms,
+                count,
+            })
+            .collect();
+        let standing_then = self.standing as f64;
+        Record {
+            schema: SCHEMA,
+            role: frame.role,
+            started: humantime::format_rfc3339_seconds(
+                frame.started.unwrap_or(std::time::UNIX_EPOCH),
+            )
+            .to_string(),
+            elapsed_s: frame.elapsed_s,
+            establish_s: frame.establish_s,
+            conn_per_s: match frame.establish_s > 0.0 {
+                true => (standing_then / frame.establish_s) as u64,
+                false => 0,
+            },
+            host: frame.remedy.host.to_json(),
+            target: frame.target,
+            attempted: self.attempted,
+            before: self.before,
+            standing: self.standing,
+            closed: self.closed,
+            lost,
+            recovered: self.recovered.values().sum(),
+            balanced,
+            causes,
+            recoveries,
+            evidence_lost,
+            not_observable,
+            unexplained,
+            observability: frame.observability,
+            crosscheck: frame.crosscheck,
+            states: States::default(),
+            notes: self.notes,
+            attempts: self.attempts,
+        }
+    }
+}
+
+fn row(cause: Cause, loss: &Loss, shared: &RemedyContext) -> CauseCount {
+    let mut places: Vec<Place> = loss
+        .places
+        .iter()
+        .map(|(name, &count)| Place {
+            name: name.clone(),
+            count,
+        })
+        .collect();
+    places.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    places.truncate(PLACES_MAX);
+    let queue = &loss.queue;
+    let context = RemedyContext {
+        lost: loss.count,
+        accept_limit: (queue.listeners > 0)
+            .then_some(queue.accept_limit)
+            .or(shared.accept_limit),
+        queue_seen_max: (queue.listeners > 0).then(|| queue.accept_queue.max(queue.syn_queue)),
+        sources: loss.sources.iter().cloned().collect(),
+        processes: match loss.pids.is_empty() {
+            true => shared.processes.clone(),
+            false => loss
+                .pids
+                .iter()
+                .map(|pid| named(*pid, &shared.processes))
+                .collect(),
+        },
+        ..shared.clone()
+    };
+    CauseCount {
+        slug: cause.slug().to_owned(),
+        phase: cause.row().phase.slug().to_owned(),
+        count: loss.count,
+        places,
+        evidence: loss.example.join("; "),
+        remedy: remedy(cause, &context),
+    }
+}
+
+/// A process with how it ended, if that is known.
+fn named(pid: u32, ended: &[String]) -> String {
+    let pid = pid.to_string();
+    let known = ended
+        .iter()
+        .find(|known| known.split(' ').next() == Some(&pid));
+    known.cloned().unwrap_or(pid)
+}

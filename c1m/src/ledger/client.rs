@@ -1,0 +1,166 @@
+//! The client's view: outcomes of our own client, joined by tuple with facts and census.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use c1m_common::{fact::Facts, tuple::Tuple, tuple::mapped_v4};
+
+use super::{Case, Ledger, census::Socket, server::server_end};
+use crate::{
+    load::{
+        outcome::{Slab, Stage},
+        tuples::Tuples,
+    },
+    trace::read::Snapshot,
+    verdict::{Attempt, Context, ServerEnd, Verdict, judge_client},
+};
+
+/// From a source address to the attempt that has it.
+///
+/// With explicit ports it is computed; with ports of the kernel's choice it is looked up.
+pub struct Index<'a> {
+    tuples: &'a Tuples,
+    by_port: std::collections::HashMap<SocketAddr, u32>,
+}
+
+impl<'a> Index<'a> {
+    /// The index of a run whose outcomes no longer change.
+    pub fn new(tuples: &'a Tuples, slab: &Slab) -> Self {
+        let mut by_port = std::collections::HashMap::new();
+        if tuples.kernel_ports() {
+            for index in 0..slab.len() {
+                let port = slab.get(index).port;
+                // An earlier attempt that failed may have had the same port: who stands has it now.
+                let stands = slab.get(index).stage == Stage::Established;
+                let source = SocketAddr::new(tuples.source(index).ip(), port);
+                if port != 0 && (stands || !by_port.contains_key(&source)) {
+                    by_port.insert(source, index as u32);
+                }
+            }
+        }
+        Self { tuples, by_port }
+    }
+
+    /// The attempt from `source`.
+    pub fn of(&self, source: SocketAddr) -> Option<usize> {
+        if self.tuples.kernel_ports() {
+            return self.by_port.get(&source).map(|&index| index as usize);
+        }
+        self.tuples.index(source)
+    }
+}
+
+/// The server's ends of a run's attempts, by attempt.
+pub struct ServerEnds(Vec<ServerEnd>);
+
+impl ServerEnds {
+    /// None found yet.
+    pub fn new(len: usize) -> Self {
+        Self(vec![ServerEnd::Absent; len])
+    }
+
+    /// A socket of the census.
+    pub fn note(&mut self, index: &Index<'_>, socket: &Socket) {
+        if let Some(at) = index.of(source(&socket.tuple))
+            && let Some(end) = self.0.get_mut(at)
+        {
+            *end = server_end(socket);
+        }
+    }
+}
+
+/// Judges and books every attempt of our client.
+pub fn book(
+    tuples: &Tuples,
+    target: SocketAddr,
+    slab: &Slab,
+    ends: &ServerEnds,
+    snapshot: &Snapshot,
+    context: &Context<'_>,
+) -> Ledger {
+    let mut ledger = Ledger::default();
+    for index in 0..slab.len() {
+        let outcome = slab.get(index);
+        if outcome.stage == Stage::Planned {
+            continue;
+        }
+        let source = SocketAddr::new(
+            tuples.source(index).ip(),
+            if outcome.port != 0 {
+                outcome.port
+            } else {
+                tuples.source(index).port()
+            },
+        );
+        let facts = facts_of(source, target, snapshot);
+        let attempt = Attempt {
+            outcome,
+            facts,
+            server: ends.0[index],
+        };
+        let case = Case {
+            source,
+            target,
+            outcome: Some(outcome),
+            facts,
+        };
+        ledger.attempted += 1;
+        match judge_client(&attempt, context) {
+            Verdict::NotAttempted => ledger.attempted -= 1,
+            Verdict::Standing(trouble) => {
+                ledger.standing += 1;
+                if let Some(cause) = trouble {
+                    ledger.recover(cause, &case, context.names);
+                }
+            }
+            Verdict::Closed(trouble) => {
+                ledger.closed += 1;
+                if let Some(cause) = trouble {
+                    ledger.recover(cause, &case, context.names);
+                }
+            }
+            Verdict::Lost(cause) => ledger.lose(cause, &case, context.names),
+        }
+    }
+    ledger
+}
+
+fn facts_of(source: SocketAddr, target: SocketAddr, snapshot: &Snapshot) -> Option<&Facts> {
+    if snapshot.facts.is_empty() {
+        return None;
+    }
+    snapshot.facts.get(&tuple(source, target))
+}
+
+/// The tuple of an attempt from `source` to `target`.
+pub fn tuple(source: SocketAddr, target: SocketAddr) -> Tuple {
+    Tuple {
+        client: bytes(source.ip()),
+        server: bytes(target.ip()),
+        client_port: source.port(),
+        server_port: target.port(),
+        pad: 0,
+    }
+}
+
+fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => mapped_v4(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// The client's address and port of a tuple.
+pub fn source(tuple: &Tuple) -> SocketAddr {
+    SocketAddr::new(
+        Ipv6Addr::from(tuple.client).to_canonical(),
+        tuple.client_port,
+    )
+}
+
+/// The server's likewise.
+pub fn target(tuple: &Tuple) -> SocketAddr {
+    SocketAddr::new(
+        Ipv6Addr::from(tuple.server).to_canonical(),
+        tuple.server_port,
+    )
+}

@@ -1,0 +1,171 @@
+//! The server's view: what was attempted is what the kernel counted at the server's end.
+//!
+//! Connections without trouble have no entry of their own: they are counted when they become established,
+//! when they are closed, and by the census. These are three independent counts, so the sum proves them.
+
+use std::collections::{HashMap, HashSet};
+
+use c1m_common::{
+    config::changed,
+    state::{ESTABLISHED, SYN_RECV},
+    stats::EndStats,
+    tuple::Tuple,
+};
+
+use super::{
+    Case, Ledger,
+    census::Socket,
+    client::{source, target},
+};
+use crate::{
+    causes::Cause,
+    trace::read::Snapshot,
+    verdict::{Context, ServerEnd, ServerVerdict, judge_server},
+};
+
+/// What a socket of the census is to its attempt.
+pub fn server_end(socket: &Socket) -> ServerEnd {
+    match (socket.state, socket.inode) {
+        (ESTABLISHED, 0) => ServerEnd::Queued,
+        (ESTABLISHED, _) => ServerEnd::Accepted,
+        (SYN_RECV, _) => ServerEnd::Request,
+        _ => ServerEnd::Closing,
+    }
+}
+
+/// Who was established at the server's end at one moment, although the census takes a while.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Established and accepted.
+    pub accepted: u64,
+    /// Established, not accepted.
+    pub queued: Vec<Tuple>,
+    /// The ends of the tuples that were asked for.
+    pub ends: HashMap<Tuple, ServerEnd>,
+}
+
+/// Which sockets a census of the server's end looks at more closely.
+#[derive(Debug, Default)]
+pub struct Asked<'a> {
+    /// Those with an entry.
+    pub snapshot: Option<&'a Snapshot>,
+    /// What changed since the moment in question.
+    pub changed: Option<&'a HashMap<Tuple, u32>>,
+}
+
+impl Standing {
+    /// A socket of the census. What was established only after the moment does not count.
+    pub fn note(&mut self, socket: &Socket, asked: &Asked<'_>) {
+        let end = server_end(socket);
+        let bits = asked
+            .changed
+            .and_then(|changed| changed.get(&socket.tuple))
+            .copied()
+            .unwrap_or(0);
+        let later = bits & changed::SERVER_ESTABLISHED != 0;
+        if !later && end == ServerEnd::Accepted {
+            self.accepted += 1;
+        }
+        if !later && end == ServerEnd::Queued {
+            self.queued.push(socket.tuple);
+        }
+        let has_entry = asked
+            .snapshot
+            .is_some_and(|snapshot| snapshot.facts.contains_key(&socket.tuple));
+        if !later && (has_entry || bits != 0) {
+            self.ends.insert(socket.tuple, end);
+        }
+    }
+
+    /// After the last socket: what was closed since the moment stood then.
+    pub fn settle(&mut self, changed: &HashMap<Tuple, u32>) {
+        for (tuple, bits) in changed {
+            let closed =
+                bits & changed::SERVER_CLOSED != 0 && bits & changed::SERVER_ESTABLISHED == 0;
+            let counted = matches!(
+                self.ends.get(tuple),
+                Some(ServerEnd::Accepted | ServerEnd::Queued)
+            );
+            if closed && !counted {
+                self.accepted += 1;
+                self.ends.insert(*tuple, ServerEnd::Accepted);
+            }
+        }
+    }
+}
+
+/// Books the server's view. `before` is how many stood when the trace began.
+pub fn book(
+    before: u64,
+    standing: &Standing,
+    snapshot: &Snapshot,
+    context: &Context<'_>,
+) -> Ledger {
+    let stats = &snapshot.stats.ends[1];
+    let mut ledger = Ledger {
+        attempted: stats.established + before,
+        before,
+        standing: standing.accepted,
+        closed: closed(stats),
+        ..Ledger::default()
+    };
+    let queued: HashSet<&Tuple> = standing.queued.iter().collect();
+    for tuple in &standing.queued {
+        let facts = snapshot.facts.get(tuple);
+        let case = Case {
+            source: source(tuple),
+            target: target(tuple),
+            outcome: None,
+            facts,
+        };
+        ledger.lose(Cause::AcceptStarved, &case, context.names);
+    }
+    let mut failed = 0;
+    let entries = snapshot
+        .facts
+        .iter()
+        .map(|(tuple, facts)| (tuple, facts, true));
+    let earlier = snapshot
+        .generations
+        .iter()
+        .map(|(tuple, facts)| (tuple, facts, false));
+    for (tuple, facts, is_last) in entries.chain(earlier) {
+        let end = match is_last {
+            true => standing.ends.get(tuple).copied().unwrap_or_default(),
+            false => ServerEnd::Absent,
+        };
+        let case = Case {
+            source: source(tuple),
+            target: target(tuple),
+            outcome: None,
+            facts: Some(facts),
+        };
+        match judge_server(facts, end, context) {
+            ServerVerdict::Stray | ServerVerdict::Counted => {}
+            ServerVerdict::Recovered(_) if is_last && queued.contains(tuple) => {}
+            ServerVerdict::Recovered(cause) => ledger.recover(cause, &case, context.names),
+            ServerVerdict::Lost(cause) => {
+                failed += 1;
+                ledger.lose(cause, &case, context.names);
+            }
+            ServerVerdict::NeverEstablished(cause) => {
+                ledger.attempted += 1;
+                ledger.lose(cause, &case, context.names);
+            }
+        }
+    }
+    // The counters know of every failure, also of one whose entry found no room.
+    let failures = stats.failed + stats.exited;
+    ledger.lose_unnamed(
+        Cause::EvidenceLost,
+        failures.saturating_sub(failed),
+        "no entry",
+    );
+    ledger
+}
+
+/// Closed by either program in its lifetime, or by the peer.
+fn closed(stats: &EndStats) -> u64 {
+    stats.closed_locally + stats.aborted_locally + stats.closed_by_peer + stats.reset_by_peer
+        - stats.exited
+}

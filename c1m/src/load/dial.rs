@@ -1,0 +1,510 @@
+//! A client's worker: opens its share of the attempts in a bounded window, watches what it holds, and
+//! records every end. One thread, one epoll, 4 bytes per connection besides the outcome.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use rustix::{
+    event::epoll::EventFlags,
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    outcome::{Outcome, Slab, Stage},
+    pace::Rate,
+    stats::{Common, WorkerStats},
+    tuples::Tuples,
+    worker::{COMMANDS, Epoll, command, event, now_ns, read_command, tell},
+};
+use crate::cli::Close;
+
+/// Attempts begun before events get their turn.
+const BATCH: usize = 64;
+/// How long to wait while other workers have the whole window: nobody tells when it has room again.
+const WINDOW_WAIT_NS: u64 = 2_000_000;
+/// A failed attempt is tried again this much later.
+const RETRY_NS: u64 = 200_000_000;
+
+/// What a client's worker has to know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DialConfig {
+    /// The inherited outcomes, one for each of `tuples`.
+    pub(super) slab_fd: RawFd,
+    pub(super) tuples: Tuples,
+    pub(super) target: SocketAddr,
+    /// Its share: the first attempt, and how many.
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// The start of the run, CLOCK_MONOTONIC.
+    pub(super) epoch_ns: u64,
+    pub(super) in_flight: u32,
+    pub(super) rate: Option<Rate>,
+    pub(super) timeout_ns: u64,
+    pub(super) retry: u32,
+    pub(super) close: Close,
+}
+
+/// Runs until the supervisor ends it.
+pub(super) fn run(
+    config: &DialConfig,
+    slab: &Slab,
+    common: &Common,
+    stats: &WorkerStats,
+    epoll: Epoll,
+) -> anyhow::Result<()> {
+    tell(event::STARTED);
+    loop {
+        match read_command() {
+            Some(command::GO) => break,
+            Some(command::FREEZE) => tell(event::FROZEN),
+            Some(command::CLOSE) | None => return Ok(()),
+            Some(_) => {}
+        }
+    }
+    let mut worker = Dialer {
+        config,
+        slab,
+        common,
+        stats,
+        epoll,
+        connections: Vec::with_capacity(config.count),
+        fresh: 0,
+        under_way: VecDeque::new(),
+        again: VecDeque::new(),
+        settled: 0,
+        now_ns: now_ns(),
+    };
+    worker.connections.resize_with(config.count, || None);
+    worker.work()
+}
+
+struct Dialer<'a> {
+    config: &'a DialConfig,
+    slab: &'a Slab,
+    common: &'a Common,
+    stats: &'a WorkerStats,
+    epoll: Epoll,
+    /// By number within the share.
+    connections: Vec<Option<OwnedFd>>,
+    /// The next attempt that was never begun.
+    fresh: usize,
+    /// Attempts under way and when they began, oldest first.
+    under_way: VecDeque<(u32, u64)>,
+    /// Attempts to be made again and when, soonest first.
+    again: VecDeque<(u32, u64)>,
+    settled: usize,
+    now_ns: u64,
+}
+
+/// Why no attempt may begin now.
+enum Hold {
+    /// Nothing to begin.
+    Nothing,
+    /// For this long.
+    Wait(u64),
+}
+
+impl Dialer<'_> {
+    fn work(&mut self) -> anyhow::Result<()> {
+        let (mut told_begun, mut told_settled) = (false, false);
+        loop {
+            let hold = (0..BATCH).find_map(|_| self.begin().err());
+            if !told_begun && self.fresh == self.config.count {
+                told_begun = true;
+                tell(event::BEGUN);
+            }
+            self.give_up();
+            if !told_settled && self.settled == self.config.count {
+                told_settled = true;
+                tell(event::SETTLED);
+            }
+            self.epoll.wait(self.patience(hold))?;
+            self.now_ns = now_ns();
+            if !self.attend_all() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long nothing has to be done.
+    fn patience(&self, hold: Option<Hold>) -> Option<Duration> {
+        let begin = match hold {
+            None => Some(0),
+            Some(Hold::Wait(ns)) => Some(ns),
+            Some(Hold::Nothing) => None,
+        };
+        let oldest = self.under_way.front().map(|&(_, began)| {
+            began
+                .saturating_add(self.config.timeout_ns)
+                .saturating_sub(self.now_ns)
+        });
+        begin
+            .into_iter()
+            .chain(oldest)
+            .min()
+            .map(Duration::from_nanos)
+    }
+
+    /// All events of the last wait. Whether to go on.
+    fn attend_all(&mut self) -> bool {
+        let mut number = 0;
+        while let Some((data, flags)) = self.epoll.event(number) {
+            number += 1;
+            if data == COMMANDS {
+                match read_command() {
+                    Some(command::FREEZE) => {
+                        self.freeze();
+                        return false;
+                    }
+                    Some(command::CLOSE) => {
+                        self.close();
+                        return false;
+                    }
+                    Some(_) => {}
+                    None => return false,
+                }
+            } else {
+                self.attend(data as u32, flags);
+            }
+        }
+        true
+    }
+
+    /// Takes in what has happened already, changes nothing from then on, and waits for the end.
+    fn freeze(&mut self) {
+        while let Ok(()) = self.epoll.wait(Some(Duration::ZERO)) {
+            self.now_ns = now_ns();
+            let mut number = 0;
+            while let Some((data, flags)) = self.epoll.event(number) {
+                number += 1;
+                if data != COMMANDS {
+                    self.attend(data as u32, flags);
+                }
+            }
+            if number == 0 {
+                break;
+            }
+        }
+        tell(event::FROZEN);
+        loop {
+            match read_command() {
+                Some(command::FREEZE) => tell(event::FROZEN),
+                Some(command::CLOSE) => return self.close(),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Begins the next attempt, or says why not.
+    fn begin(&mut self) -> Result<(), Hold> {
+        let again = self.again.front().copied();
+        let (local, is_fresh) = if self.fresh < self.config.count {
+            (self.fresh as u32, true)
+        } else {
+            let (local, due_ns) = again.ok_or(Hold::Nothing)?;
+            match due_ns.saturating_sub(self.now_ns) {
+                0 => (local, false),
+                ns => return Err(Hold::Wait(ns)),
+            }
+        };
+        self.take_window()?;
+        if let Err(hold) = self.take_rate() {
+            self.leave_window();
+            return Err(hold);
+        }
+        if is_fresh {
+            self.fresh += 1;
+            self.stats.begun.up();
+        } else {
+            self.again.pop_front();
+        }
+        self.dial(local);
+        Ok(())
+    }
+
+    /// One of `--in-flight`. The worker's own count goes up first and down last: if it is killed in
+    /// between, the supervisor gives back one too many rather than one too few.
+    fn take_window(&self) -> Result<(), Hold> {
+        self.stats.connecting.up();
+        let others = self.common.in_flight.fetch_add(1, Ordering::Relaxed);
+        if others < u64::from(self.config.in_flight) {
+            return Ok(());
+        }
+        self.leave_window();
+        Err(Hold::Wait(WINDOW_WAIT_NS))
+    }
+
+    fn leave_window(&self) {
+        self.common.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.stats.connecting.down();
+    }
+
+    fn take_rate(&mut self) -> Result<(), Hold> {
+        let Some(rate) = self.config.rate else {
+            return Ok(());
+        };
+        let due = &self.common.due_ns;
+        let mut due_ns = due.load(Ordering::Relaxed);
+        loop {
+            let next = rate.take(due_ns, self.now_ns).map_err(Hold::Wait)?;
+            match due.compare_exchange_weak(due_ns, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(changed) => due_ns = changed,
+            }
+        }
+    }
+
+    /// One try of one attempt, up to where the kernel answers.
+    fn dial(&mut self, local: u32) {
+        let index = self.config.first + local as usize;
+        let source = self.config.tuples.source(index);
+        let outcome = Outcome {
+            stage: Stage::InFlight,
+            tries: self.slab.get(index).tries.saturating_add(1),
+            port: source.port(),
+            started_ms: (self.now_ns.saturating_sub(self.config.epoch_ns) / 1_000_000) as u32,
+            ..Outcome::default()
+        };
+        self.slab.set(index, outcome);
+        let began = self.now_ns;
+        let tried = open(source, self.config.target);
+        // The clock is read once per attempt: the end of one is the beginning of the next.
+        self.now_ns = now_ns();
+        let (socket, port, up) = match tried {
+            Ok(opened) => opened,
+            Err((stage, errno)) => {
+                match errno {
+                    Errno::MFILE if stage == Stage::Socket => self.stats.emfile.up(),
+                    Errno::NFILE if stage == Stage::Socket => self.stats.enfile.up(),
+                    _ => {}
+                }
+                return self.failed(local, outcome, began, stage, errno);
+            }
+        };
+        let outcome = Outcome { port, ..outcome };
+        let wanted = match up {
+            true => EventFlags::RDHUP | EventFlags::ET,
+            // Edge-triggered: once it stands it can be written to for good, and tells no more of it.
+            false => EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
+        };
+        let watched = self.epoll.add(&socket, local.into(), wanted);
+        if let (Err(errno), false) = (watched, up) {
+            return self.failed(local, outcome, began, Stage::Failed, errno);
+        }
+        if watched.is_err() {
+            self.stats.unwatched.up();
+        }
+        self.connections[local as usize] = Some(socket);
+        if up {
+            self.established(local, outcome, began);
+        } else {
+            self.slab.set(index, outcome);
+            self.under_way.push_back((local, began));
+        }
+    }
+
+    fn established(&mut self, local: u32, outcome: Outcome, began: u64) {
+        let index = self.config.first + local as usize;
+        let outcome = Outcome {
+            stage: Stage::Established,
+            settle_us: self.since_us(began),
+            ..outcome
+        };
+        self.slab.set(index, outcome);
+        self.stats.held.up();
+        self.settled += 1;
+        self.leave_window();
+    }
+
+    /// The end of a try without a connection. The socket, if there was one, is closed.
+    fn failed(&mut self, local: u32, outcome: Outcome, began: u64, stage: Stage, errno: Errno) {
+        let index = self.config.first + local as usize;
+        let outcome = Outcome {
+            stage,
+            errno: errno.raw_os_error() as u16,
+            settle_us: self.since_us(began),
+            ..outcome
+        };
+        self.slab.set(index, outcome);
+        self.connections[local as usize] = None;
+        if u32::from(outcome.tries) <= self.config.retry {
+            self.again.push_back((local, self.now_ns + RETRY_NS));
+        } else {
+            self.settled += 1;
+            self.stats.failed.up();
+        }
+        self.leave_window();
+    }
+
+    fn since_us(&self, began: u64) -> u32 {
+        u32::try_from(self.now_ns.saturating_sub(began) / 1000).unwrap_or(u32::MAX)
+    }
+
+    fn since_start_ms(&self) -> u32 {
+        (self.now_ns.saturating_sub(self.config.epoch_ns) / 1_000_000) as u32
+    }
+
+    /// The kernel has news of a connection: it stands, it failed, or it was lost.
+    fn attend(&mut self, local: u32, flags: EventFlags) {
+        let Some(Some(socket)) = self.connections.get(local as usize) else {
+            return;
+        };
+        let index = self.config.first + local as usize;
+        let outcome = self.slab.get(index);
+        let error = if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            sockopt::socket_error(socket).ok().and_then(Result::err)
+        } else {
+            None
+        };
+        if outcome.stage == Stage::InFlight {
+            // Near the front, because what began first mostly settles first.
+            let position = self.under_way.iter().position(|&(other, _)| other == local);
+            let entry = position.and_then(|position| self.under_way.remove(position));
+            let began = entry.map_or(self.now_ns, |(_, began)| began);
+            match error {
+                // In SYN_SENT a reset means ECONNREFUSED: these two say that it had stood.
+                None | Some(Errno::CONNRESET | Errno::PIPE) => {
+                    self.established(local, outcome, began);
+                }
+                Some(errno) => {
+                    return self.failed(local, outcome, began, Stage::Failed, errno);
+                }
+            }
+        }
+        if error.is_some() || flags.intersects(EventFlags::RDHUP | EventFlags::HUP) {
+            self.lost(local, error);
+        }
+    }
+
+    fn lost(&mut self, local: u32, error: Option<Errno>) {
+        let index = self.config.first + local as usize;
+        let outcome = Outcome {
+            stage: Stage::Lost,
+            errno: error.map_or(0, |errno| errno.raw_os_error() as u16),
+            ended_ms: self.since_start_ms(),
+            ..self.slab.get(index)
+        };
+        self.slab.set(index, outcome);
+        self.connections[local as usize] = None;
+        self.stats.held.down();
+        self.stats.lost.up();
+    }
+
+    /// Ends the attempts that took longer than `--timeout`.
+    fn give_up(&mut self) {
+        while let Some(&(local, began)) = self.under_way.front() {
+            if began.saturating_add(self.config.timeout_ns) > self.now_ns {
+                return;
+            }
+            self.under_way.pop_front();
+            let outcome = self.slab.get(self.config.first + local as usize);
+            self.failed(
+                local,
+                outcome,
+                began,
+                Stage::GaveUp,
+                Errno::from_raw_os_error(0),
+            );
+        }
+    }
+
+    /// Closes what stands as `--close` says.
+    fn close(&mut self) {
+        self.now_ns = now_ns();
+        let ended_ms = self.since_start_ms();
+        for (local, slot) in self.connections.iter_mut().enumerate() {
+            let Some(socket) = slot.take() else { continue };
+            let index = self.config.first + local;
+            let outcome = self.slab.get(index);
+            match self.config.close {
+                // Dropped with the process.
+                Close::None => std::mem::forget(socket),
+                close => {
+                    if close == Close::Rst {
+                        // It can't fail on a socket; and if it did, the socket would close by FIN.
+                        let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+                    }
+                    drop(socket);
+                    if outcome.stage == Stage::Established {
+                        let stage = Stage::Closed;
+                        self.slab.set(
+                            index,
+                            Outcome {
+                                stage,
+                                ended_ms,
+                                ..outcome
+                            },
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Opens a connection without waiting: the socket, its port, and whether it stands already.
+fn open(source: SocketAddr, target: SocketAddr) -> Result<(OwnedFd, u16, bool), (Stage, Errno)> {
+    let family = match target {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+        .map_err(|errno| (Stage::Socket, errno))?;
+    let explicit = source.port() != 0;
+    let set = if explicit {
+        // So that a port in TIME_WAIT can be used at once.
+        sockopt::set_socket_reuseaddr(&socket, true)
+    } else {
+        // So that connect() chooses the port, and it has to be free for this target only.
+        bind_address_no_port(&socket)
+    };
+    set.and_then(|()| rustix::net::bind(&socket, &source))
+        .map_err(|errno| (Stage::Bind, errno))?;
+    let up = match rustix::net::connect(&socket, &target) {
+        Ok(()) => true,
+        // On loopback the handshake is over when connect() returns, but only asking again tells.
+        Err(Errno::INPROGRESS) => match rustix::net::connect(&socket, &target) {
+            Ok(()) | Err(Errno::ISCONN) => true,
+            Err(Errno::ALREADY | Errno::INPROGRESS) => false,
+            Err(errno) => return Err((Stage::Failed, errno)),
+        },
+        Err(errno) => return Err((Stage::Connect, errno)),
+    };
+    let port = if explicit {
+        source.port()
+    } else {
+        let local = rustix::net::getsockname(&socket).ok();
+        local
+            .and_then(|local| SocketAddr::try_from(local).ok())
+            .map_or(0, |local| local.port())
+    };
+    Ok((socket, port, up))
+}
+
+/// IP_BIND_ADDRESS_NO_PORT, which IPv6 sockets take as well (`ipv6_setsockopt` hands SOL_IP on).
+fn bind_address_no_port(socket: &OwnedFd) -> Result<(), Errno> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is a c_int that outlives the call, and its size is given.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
+}

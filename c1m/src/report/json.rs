@@ -1,0 +1,145 @@
+//! The record as JSON: written as it is, read with every check that a file of unknown origin needs.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+use super::record::{ROLES, Record, SCHEMA};
+
+/// The largest file that [`read`] takes in, in bytes: more than a million attempts with their facts.
+pub const SIZE_MAX: u64 = 1 << 30;
+
+/// Writes a record, and a line end after it. Errors are the writer's.
+pub fn write(record: &Record, out: impl Write) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    serde_json::to_writer(&mut out, record)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Writes a record to a file, which it replaces. Errors name the file.
+pub fn save(record: &Record, path: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("cannot write the record to {}", path.display());
+    write(record, File::create(path).with_context(cannot)?).with_context(cannot)
+}
+
+/// Reads a record from a file. Errors are one line that names the file and what to do.
+pub fn read(path: &Path) -> anyhow::Result<Record> {
+    load(path).with_context(|| super::text::clean(&path.display().to_string()).into_owned())
+}
+
+fn load(path: &Path) -> anyhow::Result<Record> {
+    let file = File::open(path).context("cannot be opened; name a file that --json wrote")?;
+    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+        bail!("is a directory; name a file that --json wrote");
+    }
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .context("cannot be read; copy it again")?;
+    ensure!(
+        bytes.len() as u64 <= SIZE_MAX,
+        "is larger than {SIZE_MAX} bytes, the limit of a record; name a file that --json wrote"
+    );
+    parse(&bytes)
+}
+
+/// Reads a record from bytes. Errors are one line.
+pub fn parse(bytes: &[u8]) -> anyhow::Result<Record> {
+    /// What every schema has. Read first: the rest of another schema would only confuse.
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u64,
+    }
+    ensure!(
+        !bytes.trim_ascii().is_empty(),
+        "is empty: the run that should have written it did not end; run it again"
+    );
+    // serde would also read a struct from an array of its fields.
+    ensure!(
+        bytes.trim_ascii_start().starts_with(b"{"),
+        "is no JSON record; name a file that --json wrote"
+    );
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| explain(&error))?;
+    ensure!(
+        head.schema == u64::from(SCHEMA),
+        "has schema {}, this c1m reads schema {SCHEMA}; use the c1m that wrote it",
+        head.schema
+    );
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| explain(&error))?;
+    check(&record)?;
+    Ok(record)
+}
+
+/// What serde_json says is for programmers and may quote the file: place and kind are enough here.
+fn explain(error: &serde_json::Error) -> anyhow::Error {
+    use serde_json::error::Category;
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Eof => anyhow::anyhow!("is cut off at {place}; copy it again, or run again"),
+        Category::Data => {
+            let text = error.to_string();
+            let text: String = super::text::clean(&text).chars().take(160).collect();
+            anyhow::anyhow!("is no c1m record: {text}; name a file that --json wrote")
+        }
+        Category::Syntax | Category::Io => {
+            anyhow::anyhow!("is no JSON record at {place}; name a file that --json wrote")
+        }
+    }
+}
+
+/// What a record must keep though each of its fields may be well formed.
+fn check(record: &Record) -> anyhow::Result<()> {
+    ensure!(
+        ROLES.contains(&record.role.as_str()),
+        "has a role other than {}; use the c1m that wrote it",
+        ROLES.join(", ")
+    );
+    let seconds = [record.elapsed_s, record.establish_s];
+    ensure!(
+        seconds.iter().all(|s| s.is_finite() && *s >= 0.0),
+        "has a negative duration; it was changed after c1m wrote it"
+    );
+    ensure!(
+        !record.balanced || record.adds_up(),
+        "says it balances, but {} attempted are not {} standing + {} closed + {} lost (by cause: {}); it \
+         was changed after c1m wrote it",
+        record.attempted,
+        record.standing,
+        record.closed,
+        record.lost,
+        record.lost_by_cause()
+    );
+    let mut slugs = std::collections::BTreeSet::new();
+    for row in &record.causes {
+        ensure!(
+            slugs.insert(&row.slug),
+            "has a cause twice; it was changed after c1m wrote it"
+        );
+    }
+    for end in ["lost", "recovered"] {
+        let listed = record.attempts.iter().filter(|a| a.end == end).count() as u64;
+        let counted = if end == "lost" {
+            record.lost
+        } else {
+            record.recovered
+        };
+        ensure!(
+            listed <= counted,
+            "lists {listed} attempts as {end} but counts {counted}; it was changed after c1m wrote it"
+        );
+    }
+    ensure!(
+        record
+            .attempts
+            .iter()
+            .all(|a| a.end == "lost" || a.end == "recovered"),
+        "has an attempt that is neither lost nor recovered; use the c1m that wrote it"
+    );
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! What stands under the loss table: recoveries, the cross-check, rates and states, and what could be seen.
+
+use std::collections::BTreeMap;
+
+use super::{Page, Style};
+use crate::{
+    causes::{Cause, TABLE},
+    report::{
+        record::Record,
+        text::{clean, delay, thousands},
+    },
+};
+
+/// Recovered attempts, one line per cause: how often after what delay.
+pub(super) fn recoveries(page: &mut Page, record: &Record) {
+    if record.recovered == 0 && record.recoveries.is_empty() {
+        return;
+    }
+    // By cause, then by delay.
+    let mut causes: BTreeMap<&str, BTreeMap<u64, u128>> = BTreeMap::new();
+    for recovery in &record.recoveries {
+        let delays = causes.entry(&recovery.slug).or_default();
+        *delays.entry(recovery.delay_ms).or_default() += u128::from(recovery.count);
+    }
+    let mut causes: Vec<_> = causes
+        .into_iter()
+        .map(|(slug, delays)| (delays.values().sum::<u128>(), slug, delays))
+        .collect();
+    causes.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+    page.line("");
+    page.line(&format!(
+        "  {} recovered: met a drop, and stand all the same",
+        thousands(record.recovered)
+    ));
+    for (count, slug, delays) in causes {
+        let title = Cause::from_slug(slug).map_or(clean(slug), |cause| cause.row().title.into());
+        let delays = delays
+            .iter()
+            .map(|(at, count)| format!("{} after {}", big(*count), delay(*at)));
+        let delays: Vec<_> = delays.collect();
+        let text = format!("{}  {title}: {}", big(count), delays.join(", "));
+        page.hang(4, &text, None);
+    }
+}
+
+fn big(number: u128) -> String {
+    thousands(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+/// Host counters: agreeing ones in short, each other one with both numbers.
+pub(super) fn crosscheck(page: &mut Page, record: &Record) {
+    if record.crosscheck.is_empty() {
+        return;
+    }
+    page.line("");
+    let (agree, differ): (Vec<_>, Vec<_>) = record
+        .crosscheck
+        .iter()
+        .partition(|check| check.delta == check.explained);
+    if !agree.is_empty() {
+        let parts: Vec<_> = agree
+            .iter()
+            .map(|check| match (check.delta, clean(&check.made_of)) {
+                (0, _) => format!("{} 0", clean(&check.counter)),
+                (delta, of) if of.is_empty() => {
+                    format!("{} +{}", clean(&check.counter), thousands(delta))
+                }
+                (delta, of) => format!("{} +{} = {of}", clean(&check.counter), thousands(delta)),
+            })
+            .collect();
+        page.hang(2, &format!("cross-check: {}", parts.join("; ")), None);
+    }
+    for check in differ {
+        let (more, side) = match check.delta > check.explained {
+            true => (check.delta - check.explained, "on the host than the table"),
+            false => (check.explained - check.delta, "in the table than the host"),
+        };
+        let of = match clean(&check.made_of) {
+            of if of.is_empty() => String::new(),
+            of => format!(" ({of})"),
+        };
+        let text = format!(
+            "cross-check DIFFERS: {} rose by {}, the facts explain {}{of}: {} more {side} has",
+            clean(&check.counter),
+            thousands(check.delta),
+            thousands(check.explained),
+            thousands(more),
+        );
+        page.hang(2, &text, Some(Style::Alarm));
+    }
+}
+
+/// Rates, states, notes.
+pub(super) fn rest(page: &mut Page, record: &Record) {
+    page.line("");
+    if record.conn_per_s > 0 {
+        page.line(&format!(
+            "  established in {:.1} s: {} per second",
+            record.establish_s,
+            thousands(record.conn_per_s)
+        ));
+    }
+    let states = record.states;
+    if states.time_wait > 0 || states.fin_wait_2 > 0 {
+        page.line(&format!(
+            "  went into TIME_WAIT {}, into FIN_WAIT_2 {}",
+            thousands(states.time_wait),
+            thousands(states.fin_wait_2)
+        ));
+    }
+    for note in &record.notes {
+        page.hang(2, &format!("note: {}", clean(note)), None);
+    }
+}
+
+/// What could be seen, and which causes could not.
+pub(super) fn seen_by(page: &mut Page, record: &Record) {
+    let seen = &record.observability;
+    for (hook, count) in &seen.lost_facts {
+        let text = format!(
+            "{} facts of {} found no room",
+            thousands(*count),
+            clean(hook)
+        );
+        page.hang(2, &text, Some(Style::Alarm));
+    }
+    if seen.backend == "none" {
+        let text = "seen by: the run's own processes alone, nothing was traced. Causes in the kernel and at \
+                    the other end are not observable; sudo c1m trace -- … sees them";
+        page.hang(2, text, None);
+    } else {
+        page.hang(2, &format!("seen by: {}", clean(&seen.backend)), None);
+    }
+    for missing in &seen.missing {
+        let blind = blind(missing);
+        let rows = match blind.is_empty() {
+            true => String::new(),
+            false => format!("; cannot be told for certain: {}", blind.join(", ")),
+        };
+        let text = format!("not seen: {}{rows}", clean(missing));
+        page.hang(2, &text, None);
+    }
+}
+
+/// The slugs of the causes that need a hook which `missing` names.
+fn blind(missing: &str) -> Vec<&'static str> {
+    let words: Vec<_> = missing
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let needs = |hook: &&str| -> bool {
+        let name = hook.split_whitespace().next().unwrap_or_default();
+        name.contains('_') && words.contains(&name)
+    };
+    TABLE
+        .iter()
+        .filter(|row| row.hooks.iter().any(needs))
+        .map(|row| row.slug)
+        .collect()
+}

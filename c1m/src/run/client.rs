@@ -1,0 +1,169 @@
+//! `c1m client`, traced or not.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{filter, interrupt::Interrupt, progress::ProgressLine, publish};
+use crate::{
+    causes::remedy::{Holders, RemedyContext},
+    cli::{ClientArgs, TraceArgs},
+    ledger::{
+        balance::Frame,
+        census,
+        client::{Index, ServerEnds, book},
+    },
+    load::client::ClientRun,
+    options::{ClientPlan, Identity},
+    report::record::Record,
+    trace::read::Names,
+    verdict::{Context, crosscheck::crosscheck},
+    watch::Watch,
+};
+
+/// Opens the connections, holds them, says what stands and why the others do not, and closes them. SIGINT
+/// or SIGTERM ends the opening or the holding early; the report comes all the same.
+pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
+    let mut interrupt = Interrupt::new()?;
+    let plan = ClientPlan::new(&args)?;
+    let mut watch = Watch::begin(
+        filter(trace, vec![plan.target.port()], true)?,
+        trace.is_some(),
+    )?;
+    let run_as = trace.and_then(|_| Identity::of_sudo());
+    let as_root = run_as.is_none() && rustix::process::geteuid().is_root();
+    let hold = plan.hold;
+    let mut client = ClientRun::start(plan, run_as).await?;
+    let mut progress = ProgressLine::new();
+    let done = tokio::select! {
+        done = settle_and_hold(&mut client, hold, &mut progress) => done,
+        () = interrupt.first() => Ok(()),
+    };
+    interrupt.second_kills();
+    progress.end();
+    let record = match done {
+        Ok(()) => report(&mut client, &mut watch, as_root).await,
+        Err(error) => Err(error),
+    };
+    let closed = client.close().await;
+    let mut record = record?;
+    closed?;
+    record.states = watch.states();
+    let json = trace
+        .and_then(|trace| trace.json.as_deref())
+        .or(args.json.as_deref());
+    publish(&record, json)
+}
+
+/// Until every attempt has settled and was held, telling how far it is.
+async fn settle_and_hold(
+    client: &mut ClientRun,
+    hold: Duration,
+    line: &mut ProgressLine,
+) -> anyhow::Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            settled = client.settled() => {
+                settled?;
+                break;
+            }
+            _ = tick.tick() => {}
+        }
+        line.show(&client.progress());
+    }
+    let end = Instant::now() + hold;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        client.wait(left.min(Duration::from_secs(1))).await?;
+        line.show(&client.progress());
+    }
+}
+
+/// Freezes the run, takes the census and judges every attempt. The connections still stand.
+async fn report(
+    client: &mut ClientRun,
+    watch: &mut Watch,
+    as_root: bool,
+) -> anyhow::Result<Record> {
+    watch.drain().await?;
+    client.freeze().await?;
+    let sighting = watch.end()?;
+    let (plan, slab) = (client.plan(), client.slab());
+    let target = plan.target;
+    let index = Index::new(&plan.tuples, slab);
+    let mut ends = ServerEnds::new(slab.len());
+    let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
+    let nameless = Names::default();
+    let names = watch.names().unwrap_or(&nameless);
+    let context = Context {
+        sight: sighting.sight,
+        names,
+    };
+    let mut ledger = book(
+        &plan.tuples,
+        target,
+        slab,
+        &ends,
+        &sighting.snapshot,
+        &context,
+    );
+    if interrupted {
+        ledger
+            .notes
+            .push("the socket tables changed while the census was taken".to_owned());
+    }
+    if !sighting.sight.server_end {
+        ledger.notes.push(format!(
+            "the server's end of {target} is not on this host (or in a namespace that was not named): \
+             standing is what the client says"
+        ));
+    }
+    if as_root && watch.names().is_some() {
+        ledger
+            .notes
+            .push("the workload ran as root, which is exempt from fs.file-max".to_owned());
+    }
+    for death in client.deaths() {
+        ledger.notes.push(format!("client {death}"));
+    }
+    let holders = ports_held(watch, target)?;
+    let (started, wall, _) = client.started();
+    Ok(ledger.close(Frame {
+        role: "client".to_owned(),
+        started: Some(wall),
+        elapsed_s: started.elapsed().as_secs_f64(),
+        establish_s: slab.establish_s(),
+        target: target.to_string(),
+        observability: sighting.observability,
+        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
+        remedy: RemedyContext {
+            accept_limit: sighting.accept_limit,
+            listener: Some(target.to_string()),
+            client_is_c1m: true,
+            timeout_ms: u64::try_from(plan.timeout.as_millis()).ok(),
+            holders,
+            nofile: sighting.host.nofile_hard,
+            host: sighting.host,
+            ..RemedyContext::default()
+        },
+    }))
+}
+
+/// Who holds source ports towards the target, all addresses together.
+fn ports_held(watch: &Watch, target: SocketAddr) -> anyhow::Result<Option<Holders>> {
+    let Some(namespace) = watch.namespaces().first() else {
+        return Ok(None);
+    };
+    let mut sum = Holders::default();
+    for held in census::holders(namespace, target)?.into_values() {
+        sum.live += held.live + held.other;
+        sum.time_wait += held.time_wait;
+        sum.fin_wait_2 += held.fin_wait_2;
+    }
+    Ok(Some(sum))
+}

@@ -1,0 +1,106 @@
+//! `c1m trace` of somebody else's programs: a command that it starts, or whatever runs on a port.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::bail;
+
+use super::{filter, interrupt::Interrupt, publish, workload::Workload};
+use crate::{
+    causes::remedy::RemedyContext,
+    cli::TraceArgs,
+    ledger::{balance::Frame, server::book},
+    options::Identity,
+    report::record::Record,
+    trace::read::Names,
+    verdict::{Context, crosscheck::crosscheck},
+    watch::Watch,
+};
+
+/// Traces until the command ends, or until SIGINT or SIGTERM; then reports, and ends the command.
+pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
+    if args.port.is_empty() {
+        bail!(
+            "which port is the server's? `c1m trace --port N -- {}`",
+            args.workload.join(" ")
+        );
+    }
+    let mut interrupt = Interrupt::new()?;
+    let started = (Instant::now(), SystemTime::now());
+    let mut watch = Watch::begin(filter(Some(&args), Vec::new(), false)?, true)?;
+    let mut workload = match args.workload.is_empty() {
+        true => None,
+        false => Some(Workload::start(&args.workload, Identity::of_sudo())?),
+    };
+    let ports = args
+        .port
+        .iter()
+        .map(u16::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    eprintln!("c1m: tracing port {ports}; Ctrl-C ends it and prints the table");
+    let mut ended = None;
+    tokio::select! {
+        how = wait(&mut workload) => ended = Some(how?),
+        () = interrupt.first() => {}
+    }
+    interrupt.second_kills();
+    let record = report(&args, &mut watch, started, ended);
+    if let Some(workload) = workload {
+        workload.end().await?;
+    }
+    let mut record = record?;
+    record.states = watch.states();
+    publish(&record, args.json.as_deref())
+}
+
+/// Until the command ends; for ever if there is none.
+async fn wait(workload: &mut Option<Workload>) -> anyhow::Result<String> {
+    match workload {
+        Some(workload) => Ok(workload.ended().await?),
+        None => std::future::pending().await,
+    }
+}
+
+fn report(
+    args: &TraceArgs,
+    watch: &mut Watch,
+    started: (Instant, SystemTime),
+    ended: Option<String>,
+) -> anyhow::Result<Record> {
+    let sighting = watch.end()?;
+    let standing = watch.standing(&sighting.snapshot)?;
+    let nameless = Names::default();
+    let context = Context {
+        sight: sighting.sight,
+        names: watch.names().unwrap_or(&nameless),
+    };
+    let mut ledger = book(watch.stood_before, &standing, &sighting.snapshot, &context);
+    ledger.notes.extend(ended);
+    let ports = args
+        .port
+        .iter()
+        .map(|port| format!(":{port}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Ok(ledger.close(Frame {
+        role: if args.workload.is_empty() {
+            "port"
+        } else {
+            "command"
+        }
+        .to_owned(),
+        started: Some(started.1),
+        elapsed_s: started.0.elapsed().as_secs_f64(),
+        establish_s: 0.0,
+        target: ports.clone(),
+        observability: sighting.observability,
+        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
+        remedy: RemedyContext {
+            accept_limit: sighting.accept_limit,
+            listener: Some(ports),
+            nofile: None,
+            host: sighting.host,
+            ..RemedyContext::default()
+        },
+    }))
+}

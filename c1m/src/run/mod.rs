@@ -1,0 +1,114 @@
+//! The commands that run something: plan, watch, load, ledger, report. Each reads from top to bottom as the
+//! data's way; without a tracer the same way is gone with less to see.
+
+mod client;
+mod command;
+mod interrupt;
+mod progress;
+mod server;
+mod workload;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command, TraceArgs},
+    netns::Netns,
+    report::{json, record::Record, table, text},
+    trace::{Filter, hooks::HOOKS},
+};
+
+pub use client::client;
+pub use server::server;
+
+/// Runs `c1m trace`: a server or client of ours, any other command, or nothing but the tracer.
+pub async fn trace(args: TraceArgs) -> anyhow::Result<u8> {
+    if args.list_hooks {
+        return list_hooks();
+    }
+    let Some(first) = args.workload.first() else {
+        if args.port.is_empty() {
+            bail!(
+                "nothing to trace: `c1m trace -- server …`, `c1m trace -- client …`, or `c1m trace --port N`"
+            );
+        }
+        return command::command(args).await;
+    };
+    if first != "server" && first != "client" {
+        return command::command(args).await;
+    }
+    let words = std::iter::once("c1m".to_owned()).chain(args.workload.iter().cloned());
+    match Cli::try_parse_from(words)
+        .unwrap_or_else(|error| error.exit())
+        .command
+    {
+        Command::Client(client_args) => client(client_args, Some(&args)).await,
+        Command::Server(server_args) => server(server_args, Some(&args)).await,
+        _ => bail!("`c1m trace -- {first}` is neither a server nor a client"),
+    }
+}
+
+/// What to watch: our own namespace and those named, and the given ports.
+fn filter(
+    trace: Option<&TraceArgs>,
+    mut ports: Vec<u16>,
+    server_close_is_loss: bool,
+) -> anyhow::Result<Filter> {
+    let mut namespaces = vec![Netns::current().context("our network namespace")?];
+    if let Some(trace) = trace {
+        for name in &trace.netns {
+            let namespace = Netns::open(name)?;
+            if namespaces.iter().all(|known| known.inum != namespace.inum) {
+                namespaces.push(namespace);
+            }
+        }
+        ports.extend(&trace.port);
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    let entries = trace.map_or(1, |trace| trace.entries);
+    if entries == 0 {
+        bail!("--entries 0 leaves no room for a single failure: 1 or more");
+    }
+    Ok(Filter {
+        namespaces,
+        ports,
+        entries,
+        server_close_is_loss,
+    })
+}
+
+/// Prints the table, and writes the record where it is wanted.
+fn publish(record: &Record, file: Option<&std::path::Path>) -> anyhow::Result<u8> {
+    text::print(&table::render(
+        record,
+        text::width_of_stdout(),
+        text::colour_of_stdout(),
+    ))?;
+    if let Some(file) = file {
+        json::save(record, file)?;
+    }
+    Ok(record.status())
+}
+
+/// Prints which hook gives which fact here.
+fn list_hooks() -> anyhow::Result<u8> {
+    let types = crate::trace::preflight::check()?;
+    for hook in HOOKS {
+        let here = match hook.point {
+            crate::trace::hooks::Point::Tracepoint(name) => types.tracepoint_args(name),
+            crate::trace::hooks::Point::Iterator(_) => Some(u32::MAX),
+        };
+        let usable = match here {
+            None => "not on this kernel",
+            Some(args) if args < hook.args_min => "tells too little on this kernel",
+            Some(_) => "yes",
+        };
+        println!(
+            "{:<18} {:<36} {usable}",
+            format!("{:?}", hook.fact),
+            hook.point.to_string()
+        );
+    }
+    Ok(0)
+}

@@ -1,0 +1,139 @@
+//! `c1m server`, traced or not.
+
+use std::time::{Instant, SystemTime};
+
+use super::{filter, interrupt::Interrupt, publish};
+use crate::{
+    causes::{Cause, remedy::RemedyContext},
+    cli::{ServerArgs, TraceArgs},
+    ledger::{
+        Ledger,
+        balance::Frame,
+        server::{Standing, book},
+    },
+    load::server::ServerRun,
+    options::{Identity, ServerPlan},
+    report::record::Record,
+    trace::read::{Names, Snapshot},
+    verdict::{Context, crosscheck::crosscheck},
+    watch::Watch,
+};
+
+/// Runs a server until SIGINT or SIGTERM, then says what came and why some of it did not stay.
+pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
+    let mut interrupt = Interrupt::new()?;
+    let started = (Instant::now(), SystemTime::now());
+    let plan = ServerPlan::new(&args)?;
+    let backlog = plan.backlog;
+    let mut watch = Watch::begin(
+        filter(trace, vec![plan.listen.port()], false)?,
+        trace.is_some(),
+    )?;
+    let run_as = trace.and_then(|_| Identity::of_sudo());
+    let mut server = ServerRun::start(plan, run_as).await?;
+    eprintln!("c1m: listening on {}, backlog {backlog}", server.address());
+    let done = tokio::select! {
+        ended = server.supervise() => ended,
+        () = interrupt.first() => Ok(()),
+    };
+    interrupt.second_kills();
+    let record = match done {
+        Ok(()) => report(&server, &mut watch, started),
+        Err(error) => Err(error),
+    };
+    let closed = server.close().await;
+    let mut record = record?;
+    closed?;
+    record.states = watch.states();
+    publish(&record, trace.and_then(|trace| trace.json.as_deref()))
+}
+
+/// Takes the census and books what the listener's side of each attempt tells. The connections still stand.
+fn report(
+    server: &ServerRun,
+    watch: &mut Watch,
+    started: (Instant, SystemTime),
+) -> anyhow::Result<Record> {
+    let totals = server.totals();
+    let sighting = watch.end()?;
+    let standing = watch.standing(&sighting.snapshot)?;
+    let nameless = Names::default();
+    let context = Context {
+        sight: sighting.sight,
+        names: watch.names().unwrap_or(&nameless),
+    };
+    let mut ledger = match watch.names() {
+        Some(_) => book(watch.stood_before, &standing, &sighting.snapshot, &context),
+        None => untraced(server, &standing, &context),
+    };
+    for death in server.deaths() {
+        ledger.notes.push(format!("server {death}"));
+    }
+    if totals.emfile > 0 {
+        ledger.notes.push(format!(
+            "accept4() failed {} times with EMFILE: RLIMIT_NOFILE is {}",
+            totals.emfile,
+            server.plan().nofile
+        ));
+    }
+    if totals.enfile > 0 {
+        ledger.notes.push(format!(
+            "accept4() failed {} times with ENFILE: fs.file-max",
+            totals.enfile
+        ));
+    }
+    if totals.unwatched > 0 {
+        ledger.notes.push(format!(
+            "{} connections are not watched: fs.epoll.max_user_watches",
+            totals.unwatched
+        ));
+    }
+    let processes = server
+        .deaths()
+        .iter()
+        .map(|death| format!("{} ({})", death.pid, death.ended));
+    Ok(ledger.close(Frame {
+        role: "server".to_owned(),
+        started: Some(started.1),
+        elapsed_s: started.0.elapsed().as_secs_f64(),
+        establish_s: established_s(&sighting.snapshot),
+        target: server.address().to_string(),
+        observability: sighting.observability,
+        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
+        remedy: RemedyContext {
+            accept_limit: sighting.accept_limit,
+            listener: Some(server.address().to_string()),
+            server_is_c1m: true,
+            processes: processes.collect(),
+            nofile: Some(server.plan().nofile),
+            host: sighting.host,
+            ..RemedyContext::default()
+        },
+    }))
+}
+
+/// From the first connection to the last that was established, in s; 0 if the kernel side did not see it.
+fn established_s(snapshot: &Snapshot) -> f64 {
+    let _ = snapshot;
+    0.0
+}
+
+/// Without a tracer: what the workers counted, and who waits in the accept queue.
+fn untraced(server: &ServerRun, standing: &Standing, context: &Context<'_>) -> Ledger {
+    let totals = server.totals();
+    let queued = standing.queued.len() as u64;
+    let mut ledger = Ledger {
+        attempted: totals.accepted + queued,
+        standing: totals.held,
+        closed: totals.closed_fin + totals.closed_rst,
+        ..Ledger::default()
+    };
+    let _ = context;
+    ledger.lose_unnamed(Cause::ServerExited, totals.died, "dead workers");
+    let place = format!("listener {}", server.address());
+    ledger.lose_unnamed(Cause::AcceptStarved, queued, &place);
+    ledger
+        .notes
+        .push("not traced: connections that never reached a worker are not seen".to_owned());
+    ledger
+}

@@ -1,0 +1,321 @@
+//! Watches a run: what stood before it, what the host counted, and, with a tracer, what the kernel saw.
+
+use std::{
+    collections::HashMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use c1m_common::{config::changed, state, tuple::Tuple};
+
+use crate::{
+    host::Host,
+    ledger::{
+        census::{self, Side, Socket},
+        counters::Counters,
+        server::{Asked, Standing},
+    },
+    netns::Netns,
+    report::record::{Observability, States},
+    trace::{
+        Filter, Tracer,
+        hooks::Fact,
+        read::{Names, Snapshot},
+    },
+    verdict::Sight,
+};
+
+/// How long the listeners get to accept what waits, once the run is over, as long as they make headway.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Without headway for this long, nobody accepts.
+const STUCK: Duration = Duration::from_millis(400);
+
+/// A watched run.
+pub struct Watch {
+    tracer: Option<Tracer>,
+    namespaces: Vec<Netns>,
+    ports: Vec<u16>,
+    before: Vec<Counters>,
+    /// Connections that stood at the server's end when the watch began.
+    pub stood_before: u64,
+    listened: bool,
+}
+
+/// What there was to see at the end of a run.
+pub struct Sighting {
+    /// What the kernel side folded; empty without a tracer.
+    pub snapshot: Snapshot,
+    /// What could be seen.
+    pub sight: Sight,
+    /// The same for the reader.
+    pub observability: Observability,
+    /// How much each host counter rose, all namespaces together.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// The host, as the server's namespace sees it.
+    pub host: Host,
+    /// The smallest limit of the listeners' accept queues.
+    pub accept_limit: Option<u32>,
+}
+
+impl Watch {
+    /// Begins: attaches the tracer if there is to be one, and counts what stands. Without a tracer there are
+    /// counters and census alone.
+    pub fn begin(filter: Filter, trace: bool) -> anyhow::Result<Self> {
+        let Filter {
+            namespaces, ports, ..
+        } = &filter;
+        let ports = ports.clone();
+        let again = |namespace: &Netns| namespace.again().map_err(anyhow::Error::from);
+        let namespaces: Vec<Netns> = namespaces.iter().map(again).collect::<Result<_, _>>()?;
+        let mut watch = Self {
+            tracer: match trace {
+                true => Some(Tracer::start(filter)?),
+                false => None,
+            },
+            namespaces,
+            ports,
+            before: Vec::new(),
+            stood_before: 0,
+            listened: false,
+        };
+        watch.before = watch.counters()?;
+        watch.count_before()?;
+        watch.listened = watch.listens()?;
+        Ok(watch)
+    }
+
+    fn counters(&self) -> anyhow::Result<Vec<Counters>> {
+        let read = |namespace| Counters::read(namespace).context("cannot read the host's counters");
+        self.namespaces.iter().map(read).collect()
+    }
+
+    /// What stood before: what the census finds and the tracer did not see being established, and what it
+    /// did not find because the tracer saw it being closed.
+    fn count_before(&mut self) -> anyhow::Result<()> {
+        let mut found = HashMap::new();
+        self.each(Side::Server, 1 << state::ESTABLISHED, |socket| {
+            found.insert(socket.tuple, ());
+        })?;
+        let changed = match &mut self.tracer {
+            Some(tracer) => {
+                tracer.run()?;
+                tracer.take_changed()?
+            }
+            None => HashMap::new(),
+        };
+        for (tuple, bits) in changed {
+            if bits & changed::SERVER_ESTABLISHED != 0 {
+                found.remove(&tuple);
+            } else if bits & changed::SERVER_CLOSED != 0 {
+                found.insert(tuple, ());
+            }
+        }
+        self.stood_before = found.len() as u64;
+        Ok(())
+    }
+
+    fn each(&self, side: Side, states: u32, mut each: impl FnMut(Socket)) -> anyhow::Result<bool> {
+        let mut interrupted = false;
+        for namespace in &self.namespaces {
+            for &port in &self.ports {
+                interrupted |= census::dump(namespace, port, side, states, &mut each)
+                    .context("the census by sock_diag failed")?
+                    .interrupted;
+            }
+        }
+        Ok(interrupted)
+    }
+
+    /// Whether anybody listens on one of the ports now.
+    fn listens(&self) -> io::Result<bool> {
+        for namespace in &self.namespaces {
+            for &port in &self.ports {
+                if !census::listeners(namespace, port)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until the listeners have accepted what waits, or do not accept any more.
+    pub async fn drain(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + DRAIN;
+        let (mut last, mut moved) = (u64::MAX, Instant::now());
+        loop {
+            let waiting = self.waiting()?;
+            if waiting < last {
+                (last, moved) = (waiting, Instant::now());
+            }
+            if waiting == 0 || moved.elapsed() > STUCK || Instant::now() > end {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Connections in the listeners' accept queues.
+    fn waiting(&self) -> anyhow::Result<u64> {
+        let mut waiting = 0;
+        for namespace in &self.namespaces {
+            for &port in &self.ports {
+                let listeners =
+                    census::listeners(namespace, port).context("the census of listeners failed")?;
+                waiting += listeners
+                    .iter()
+                    .map(|listener| u64::from(listener.accept_queue))
+                    .sum::<u64>();
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The end of the run: freezes the facts and reads everything but the census.
+    pub fn end(&mut self) -> anyhow::Result<Sighting> {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.end()?;
+        }
+        let counters = self.delta()?;
+        let snapshot = match &mut self.tracer {
+            Some(tracer) => tracer.snapshot()?,
+            None => Snapshot::default(),
+        };
+        let children = snapshot.stats.ends[1].established > 0;
+        let server_end = self.listened || children || self.stood_before > 0 || self.listens()?;
+        let sight = self.sight(&snapshot, server_end, &counters);
+        let namespace = self.server_namespace()?;
+        Ok(Sighting {
+            sight,
+            observability: self.observability(&snapshot),
+            host: Host::read(namespace).context("cannot read the host's limits")?,
+            accept_limit: self.accept_limit()?,
+            counters,
+            snapshot,
+        })
+    }
+
+    fn delta(&self) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
+        let mut sum = std::collections::BTreeMap::new();
+        for (now, before) in self.counters()?.iter().zip(&self.before) {
+            for (name, delta) in now.delta(before) {
+                *sum.entry(name).or_default() += delta;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn sight(
+        &self,
+        snapshot: &Snapshot,
+        server_end: bool,
+        counters: &std::collections::BTreeMap<String, u64>,
+    ) -> Sight {
+        let has = |fact| {
+            self.tracer
+                .as_ref()
+                .is_some_and(|tracer| tracer.choice.has(fact))
+        };
+        let rose = |name: &str| counters.get(name).is_some_and(|&by| by > 0);
+        Sight {
+            states: has(Fact::States),
+            drops: has(Fact::Drops),
+            syns: has(Fact::SynsTaken) && has(Fact::SynAcks),
+            resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
+            server_end,
+            evidence_lost: !snapshot.lost.is_empty(),
+            conntrack_dropped: rose("ConntrackDrop") || rose("ConntrackEarlyDrop"),
+        }
+    }
+
+    fn observability(&self, snapshot: &Snapshot) -> Observability {
+        match &self.tracer {
+            Some(tracer) => Observability {
+                backend: "tracepoint".to_owned(),
+                missing: tracer.choice.missing_in_words(),
+                lost_facts: snapshot.lost.clone(),
+            },
+            None => Observability {
+                backend: "none".to_owned(),
+                missing: crate::trace::hooks::Choice::make(|_| false).missing_in_words(),
+                lost_facts: Default::default(),
+            },
+        }
+    }
+
+    /// The namespace that has the listener; the first if none has.
+    fn server_namespace(&self) -> anyhow::Result<&Netns> {
+        for namespace in &self.namespaces {
+            for &port in &self.ports {
+                if !census::listeners(namespace, port)?.is_empty() {
+                    return Ok(namespace);
+                }
+            }
+        }
+        self.namespaces.first().context("a watch has a namespace")
+    }
+
+    fn accept_limit(&self) -> anyhow::Result<Option<u32>> {
+        let mut limit = None;
+        for namespace in &self.namespaces {
+            for &port in &self.ports {
+                for listener in census::listeners(namespace, port)? {
+                    limit = Some(limit.map_or(listener.accept_limit, |least: u32| {
+                        least.min(listener.accept_limit)
+                    }));
+                }
+            }
+        }
+        Ok(limit)
+    }
+
+    /// The census of the server's end, for our own client: every socket once. Says whether the tables
+    /// changed under it.
+    pub fn server_sockets(&self, each: impl FnMut(Socket)) -> anyhow::Result<bool> {
+        self.each(Side::Server, census::CONNECTED, each)
+    }
+
+    /// Who stood at the server's end when [`Watch::end`] was called.
+    pub fn standing(&mut self, snapshot: &Snapshot) -> anyhow::Result<Standing> {
+        let mut sockets = Vec::new();
+        // Two passes, because what changed is complete only after the first.
+        self.each(Side::Server, census::CONNECTED, |socket| {
+            sockets.push(socket)
+        })?;
+        let changed: HashMap<Tuple, u32> = match &mut self.tracer {
+            Some(tracer) => tracer.take_changed()?,
+            None => HashMap::new(),
+        };
+        let mut standing = Standing::default();
+        let asked = Asked {
+            snapshot: Some(snapshot),
+            changed: Some(&changed),
+        };
+        for socket in &sockets {
+            standing.note(socket, &asked);
+        }
+        standing.settle(&changed);
+        Ok(standing)
+    }
+
+    /// Names of the running kernel.
+    pub fn names(&self) -> Option<&Names> {
+        self.tracer.as_ref().map(|tracer| &tracer.names)
+    }
+
+    /// The namespaces.
+    pub fn namespaces(&self) -> &[Netns] {
+        &self.namespaces
+    }
+
+    /// Transitions so far into the states that outlive a connection.
+    pub fn states(&self) -> States {
+        let Some(Ok(stats)) = self.tracer.as_ref().map(Tracer::stats) else {
+            return States::default();
+        };
+        States {
+            time_wait: stats.ends.iter().map(|end| end.time_wait).sum(),
+            fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
+        }
+    }
+}
