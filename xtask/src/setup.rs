@@ -25,11 +25,6 @@ const TOOLS: &[Tool] = &[
         needed_by: "the labs' network namespaces",
     },
     Tool {
-        program: "tc",
-        package: "iproute2",
-        needed_by: "the labs that shape a path",
-    },
-    Tool {
         program: "nft",
         package: "nftables",
         needed_by: "the labs that drop by a rule",
