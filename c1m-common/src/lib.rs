@@ -46,12 +46,18 @@ pub mod state {
 
 #[cfg(feature = "user")]
 mod pod {
-    // SAFETY (all): `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::tuple::Tuple {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::fact::Facts {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::config::Config {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::offsets::Offsets {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::stats::Stats {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::listener::Port {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::listener::Group {}
 }

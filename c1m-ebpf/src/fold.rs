@@ -45,7 +45,8 @@ pub(crate) fn entry(tuple: &Tuple, hook: usize) -> Option<&'static mut Facts> {
         return Some(facts);
     }
     // Another CPU may have been faster: then it is there, and that is all that matters.
-    let _ = FACTS.insert(tuple, &EMPTY, u64::from(BPF_NOEXIST));
+    let empty: &Facts = &EMPTY;
+    let _ = FACTS.insert(tuple, empty, u64::from(BPF_NOEXIST));
     let Some(facts) = existing(tuple) else {
         lose(hook);
         return None;

@@ -62,7 +62,8 @@ fn port_of(sk: Ptr) -> Option<Port> {
 #[inline(always)]
 pub(crate) fn add(sk: Ptr) {
     let Some(port) = port_of(sk) else { return };
-    let _ = LISTENERS.insert(port, &NOBODY, u64::from(BPF_NOEXIST));
+    let nobody: &Group = &NOBODY;
+    let _ = LISTENERS.insert(port, nobody, u64::from(BPF_NOEXIST));
     let Some(group) = LISTENERS.get_ptr_mut(port) else {
         return lose(hook::LISTENERS);
     };
@@ -132,6 +133,10 @@ fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
     let room: u32 = net.read(offset!(net_max_syn_backlog))?;
     if syncookies == 0 && (room as i32).wrapping_sub(state.syn_queue as i32) < (room as i32 >> 2) {
         return Some(syn_drop::LAST_QUARTER);
+    }
+    // The queue is read just after it was found full: one accept may have come in between.
+    if state.accept_queue == state.accept_limit {
+        return Some(syn_drop::ACCEPT_QUEUE_FULL);
     }
     Some(syn_drop::UNKNOWN)
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::{IpAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -17,13 +18,13 @@ use crate::{
         server::{Asked, Standing},
     },
     netns::Netns,
-    report::record::{Observability, States},
+    report::record::{Crosscheck, Observability, States},
     trace::{
         Filter, Tracer,
         hooks::Fact,
         read::{Names, Snapshot},
     },
-    verdict::Sight,
+    verdict::{Sight, crosscheck::crosscheck},
 };
 
 /// How long the listeners get to accept what waits, once the run is over, as long as they make headway.
@@ -39,6 +40,7 @@ pub struct Watch {
     before: Vec<Counters>,
     /// Connections that stood at the server's end when the watch began.
     pub stood_before: u64,
+    /// Whether the server's end is in sight.
     listened: bool,
 }
 
@@ -58,10 +60,23 @@ pub struct Sighting {
     pub accept_limit: Option<u32>,
 }
 
+impl Sighting {
+    /// The host's counters against the facts; nothing if there were none.
+    pub fn crosscheck(&self) -> Vec<Crosscheck> {
+        match self.sight.states {
+            true => crosscheck(&self.snapshot.stats, &self.counters),
+            false => Vec::new(),
+        }
+    }
+}
+
 impl Watch {
     /// Begins: attaches the tracer if there is to be one, and counts what stands. Without a tracer there are
     /// counters and census alone.
-    pub fn begin(filter: Filter, trace: bool) -> anyhow::Result<Self> {
+    ///
+    /// `target` is the server's address where it is known: if it is one of ours, its end is in sight even
+    /// when nobody listens.
+    pub fn begin(filter: Filter, target: Option<IpAddr>, trace: bool) -> anyhow::Result<Self> {
         let Filter {
             namespaces, ports, ..
         } = &filter;
@@ -81,7 +96,7 @@ impl Watch {
         };
         watch.before = watch.counters()?;
         watch.count_before()?;
-        watch.listened = watch.listens()?;
+        watch.listened = watch.listens()? || target.is_some_and(|target| watch.is_local(target));
         Ok(watch)
     }
 
@@ -137,6 +152,14 @@ impl Watch {
             }
         }
         Ok(false)
+    }
+
+    /// Whether one of the namespaces has this address.
+    fn is_local(&self, address: IpAddr) -> bool {
+        let bound = |namespace: &Netns| namespace.run(|| UdpSocket::bind((address, 0)).is_ok());
+        self.namespaces
+            .iter()
+            .any(|namespace| bound(namespace).unwrap_or(false))
     }
 
     /// Waits until the listeners have accepted what waits, or do not accept any more.

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
     fact::{QueueState, SkbDrop, drop_flag, segment as kind},
-    state::{LISTEN, NEW_SYN_RECV, TIME_WAIT},
+    state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
     stats::hook,
     tuple::Tuple,
 };
@@ -93,7 +93,8 @@ fn freed(event: &Event) -> Option<()> {
         syn_freed(&tuple, header.sequence, &drop, event.reason)
     } else if header.is_synack() {
         answered(&tuple);
-        if event.reason == config!(reason_not_specified) {
+        // A client that is established already needs no second SYN-ACK: it answers it and frees it.
+        if event.reason == config!(reason_not_specified) || flags & drop_flag::RX_OTHER != 0 {
             return None;
         }
         segment_dropped(entry(&tuple, hook::DROP)?, kind::SYNACK, &drop);
@@ -131,6 +132,7 @@ fn receiver(sk: Ptr) -> Receiver {
             }
         }
         Some(TIME_WAIT) => receiver.flags = drop_flag::RX_TIME_WAIT,
+        Some(SYN_SENT) => {}
         Some(NEW_SYN_RECV) => receiver.flags = drop_flag::RX_REQUEST,
         Some(_) => receiver.flags = drop_flag::RX_OTHER,
     }

@@ -125,7 +125,10 @@ fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(bool, String)> {
     let mut child = start(lab, scratch, file.try_clone()?.into(), file.into())?;
     let exact = wait(&mut child)?;
     let output = fs::read_to_string(&output).unwrap_or_default();
-    let line = output.lines().rev().find(|line| line.starts_with(&head(lab)));
+    let line = output
+        .lines()
+        .rev()
+        .find(|line| line.starts_with(&head(lab)));
     let line = line.map_or_else(
         || failed(lab, &anyhow::anyhow!("{}", output.trim())),
         str::to_owned,

@@ -192,7 +192,7 @@ impl Stats {
     }
 }
 
-const _: () = assert!(size_of::<Common>() % align_of::<WorkerStats>() == 0);
+const _: () = assert!(size_of::<Common>().is_multiple_of(align_of::<WorkerStats>()));
 
 impl AsFd for Stats {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -18,7 +18,7 @@ use crate::{
     options::{ClientPlan, Identity},
     report::record::Record,
     trace::read::Names,
-    verdict::{Context, crosscheck::crosscheck},
+    verdict::Context,
     watch::Watch,
 };
 
@@ -29,6 +29,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let plan = ClientPlan::new(&args)?;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.target.port()], true)?,
+        Some(plan.target.ip()),
         trace.is_some(),
     )?;
     let run_as = trace.and_then(|_| Identity::of_sudo());
@@ -139,8 +140,8 @@ async fn report(
         elapsed_s: started.elapsed().as_secs_f64(),
         establish_s: slab.establish_s(),
         target: target.to_string(),
+        crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
-        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(target.to_string()),

@@ -12,7 +12,7 @@ use crate::{
     options::Identity,
     report::record::Record,
     trace::read::Names,
-    verdict::{Context, crosscheck::crosscheck},
+    verdict::Context,
     watch::Watch,
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     }
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
-    let mut watch = Watch::begin(filter(Some(&args), Vec::new(), false)?, true)?;
+    let mut watch = Watch::begin(filter(Some(&args), Vec::new(), false)?, None, true)?;
     let mut workload = match args.workload.is_empty() {
         true => None,
         false => Some(Workload::start(&args.workload, Identity::of_sudo())?),
@@ -93,8 +93,8 @@ fn report(
         elapsed_s: started.0.elapsed().as_secs_f64(),
         establish_s: 0.0,
         target: ports.clone(),
+        crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
-        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(ports),

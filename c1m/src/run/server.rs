@@ -15,7 +15,7 @@ use crate::{
     options::{Identity, ServerPlan},
     report::record::Record,
     trace::read::{Names, Snapshot},
-    verdict::{Context, crosscheck::crosscheck},
+    verdict::Context,
     watch::Watch,
 };
 
@@ -27,6 +27,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let backlog = plan.backlog;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.listen.port()], false)?,
+        None,
         trace.is_some(),
     )?;
     let run_as = trace.and_then(|_| Identity::of_sudo());
@@ -98,8 +99,8 @@ fn report(
         elapsed_s: started.0.elapsed().as_secs_f64(),
         establish_s: established_s(&sighting.snapshot),
         target: server.address().to_string(),
+        crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
-        crosscheck: crosscheck(&sighting.snapshot.stats, &sighting.counters),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(server.address().to_string()),

@@ -131,7 +131,13 @@ pub(super) fn seen_by(page: &mut Page, record: &Record) {
     } else {
         page.hang(2, &format!("seen by: {}", clean(&seen.backend)), None);
     }
-    for missing in &seen.missing {
+    // With no hook at all the line above says it in one sentence.
+    let missing = if seen.backend == "none" {
+        &[]
+    } else {
+        seen.missing.as_slice()
+    };
+    for missing in missing {
         let blind = blind(missing);
         let rows = match blind.is_empty() {
             true => String::new(),
