@@ -176,13 +176,17 @@ fn a_bad_record_gets_one_line_and_exit_status_2() {
         ),
     ];
     for (path, wanted) in &cases {
-        let output = c1m(&["report", path.to_str().unwrap()]);
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(wanted), "{wanted}: {error}");
-        assert!(error.contains(path.to_str().unwrap()), "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        assert!(!error.trim_end().contains(char::is_control), "{error:?}");
-        assert!(output.stdout.is_empty());
+        refused(path, wanted);
     }
+}
+
+fn refused(path: &Path, wanted: &str) {
+    let output = c1m(&["report", path.to_str().unwrap()]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(wanted), "{wanted}: {error}");
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(!error.trim_end().contains(char::is_control), "{error:?}");
+    assert!(output.stdout.is_empty());
 }

@@ -32,6 +32,17 @@ fn a_table_with_everything_in_it() {
 }
 
 #[test]
+fn an_untraced_run_says_what_it_could_not_see_once() {
+    let mut record = quiet();
+    record.observability.backend = "none".to_owned();
+    record.observability.missing =
+        vec!["tracepoint kfree_skb: why a segment was dropped".to_owned()];
+    let text = table::render(&record, 120, false);
+    assert!(text.contains("nothing was traced"), "{text}");
+    assert!(!text.contains("kfree_skb"), "{text}");
+}
+
+#[test]
 fn a_ledger_that_does_not_balance_says_so_first() {
     let mut record = lossy();
     record.standing -= 8;
