@@ -219,6 +219,8 @@ pub(super) struct Run {
     pub(super) record: Record,
     /// The table, as the user reads it.
     pub(super) printed: String,
+    /// What it complained of.
+    pub(super) complaints: String,
     /// The exit status.
     pub(super) status: i32,
 }
@@ -259,6 +261,7 @@ impl Traced {
         Ok(Run {
             record,
             printed: self.process.output(),
+            complaints: self.process.complaints(),
             status,
         })
     }

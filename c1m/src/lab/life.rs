@@ -38,7 +38,7 @@ pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
 pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 200;
     const NOFILE: u64 = 150;
-    let accepted = NOFILE - super::BASE_FDS;
+    let accepted = NOFILE - crate::load::worker::BASE_FDS;
     let limited = Place {
         nofile: Some(NOFILE),
         ..Place::default()

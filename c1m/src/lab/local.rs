@@ -13,7 +13,7 @@ use crate::ledger::census::{self, Holders};
 pub(super) fn emfile(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 300;
     const NOFILE: u64 = 200;
-    let opened = NOFILE - super::BASE_FDS;
+    let opened = NOFILE - crate::load::worker::BASE_FDS;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
     let limited = Place {
         nofile: Some(NOFILE),
@@ -100,7 +100,7 @@ pub(super) fn ports_exhausted(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
         format!("{} in TIME_WAIT", BEFORE.time_wait),
         format!("{} in FIN_WAIT_2", BEFORE.fin_wait_2),
     ];
-    truth.evidence = words.map(|words| ("ports-exhausted", words)).into();
+    truth.words = words.map(|words| ("ports-exhausted", words)).into();
     Ok(vec![Outcome { truth, run }])
 }
 

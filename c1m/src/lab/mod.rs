@@ -161,6 +161,3 @@ fn own_program() -> anyhow::Result<PathBuf> {
     };
     Ok(program)
 }
-
-/// Descriptors that a worker needs for itself.
-const BASE_FDS: u64 = 6;

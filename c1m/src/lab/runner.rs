@@ -184,13 +184,16 @@ fn judge(lab: &Lab, outcomes: &[Outcome]) -> (bool, String) {
     let mut wrong = Vec::new();
     let [mut expected, mut found] = [const { Vec::new() }; 2];
     for Outcome { truth, run } in outcomes {
-        println!("{}", run.printed.trim_end());
-        println!();
+        println!("{}\n", run.printed.trim_end());
         expected.push(listed(
             truth.lost.iter().map(|(slug, count)| (*slug, *count)),
         ));
         found.push(listed(causes(&run.record)));
-        wrong.extend(truth.differences(&run.record, run.status));
+        let differences = truth.differences(&run.record, run.status);
+        if !differences.is_empty() {
+            eprint!("{}", run.complaints);
+        }
+        wrong.extend(differences);
     }
     let verdict = if wrong.is_empty() {
         "exact".to_owned()

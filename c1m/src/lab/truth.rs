@@ -15,8 +15,8 @@ pub(super) struct Truth {
     pub(super) recovered: u64,
     /// Places that a cause's row must name, with their counts.
     pub(super) places: Vec<(&'static str, String, u64)>,
-    /// Words that a cause's evidence must hold.
-    pub(super) evidence: Vec<(&'static str, String)>,
+    /// Words that a cause's row must hold, in its evidence or its remedy.
+    pub(super) words: Vec<(&'static str, String)>,
 }
 
 impl Truth {
@@ -79,15 +79,11 @@ impl Truth {
         if !record.balanced {
             wrong.push("the sum does not balance".to_owned());
         }
-        for (slug, words) in &self.evidence {
-            let Some(row) = record.causes.iter().find(|row| row.slug == *slug) else {
-                continue;
-            };
-            if !row.evidence.contains(words) {
-                wrong.push(format!(
-                    "evidence of {slug}: `{}` without `{words}`",
-                    row.evidence
-                ));
+        for (slug, words) in &self.words {
+            let rows = record.causes.iter().filter(|row| row.slug == *slug);
+            let mut told = rows.flat_map(|row| [&row.evidence, &row.remedy]);
+            if !told.any(|text| text.contains(words)) {
+                wrong.push(format!("{slug} without the words `{words}`"));
             }
         }
         wrong
@@ -162,7 +158,7 @@ mod tests {
     fn an_exact_record_has_no_difference() {
         let mut truth = Truth::of(50, &[("refused", 20)]);
         truth.places = vec![("refused", "pid 7".into(), 20)];
-        truth.evidence = vec![("refused", "20 live".into())];
+        truth.words = vec![("refused", "20 live".into())];
         assert_eq!(
             truth.differences(&record(50, 30, &[("refused", 20)]), 1),
             [""; 0]
@@ -211,16 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn places_and_evidence_are_compared() {
+    fn places_and_words_are_compared() {
         let mut truth = Truth::of(50, &[("refused", 20)]);
         truth.places = vec![("refused", "pid 8".into(), 20)];
-        truth.evidence = vec![("refused", "10 in TIME_WAIT".into())];
+        truth.words = vec![("refused", "10 in TIME_WAIT".into())];
         let told = truth
             .differences(&record(50, 30, &[("refused", 20)]), 1)
             .join("; ");
         assert_eq!(
             told,
-            "refused at pid 8: 0, not 20; evidence of refused: `20 live` without `10 in TIME_WAIT`"
+            "refused at pid 8: 0, not 20; refused without the words `10 in TIME_WAIT`"
         );
     }
 }

@@ -325,11 +325,18 @@ impl Dialer<'_> {
     }
 
     /// The end of a try without a connection. The socket, if there was one, is closed.
-    fn failed(&mut self, local: u32, outcome: Outcome, began: u64, stage: Stage, errno: Errno) {
+    fn failed(
+        &mut self,
+        local: u32,
+        outcome: Outcome,
+        began: u64,
+        stage: Stage,
+        errno: impl Into<Option<Errno>>,
+    ) {
         let index = self.config.first + local as usize;
         let outcome = Outcome {
             stage,
-            errno: errno.raw_os_error() as u16,
+            errno: errno.into().map_or(0, |errno| errno.raw_os_error() as u16),
             settle_us: self.since_us(began),
             ..outcome
         };
@@ -406,13 +413,8 @@ impl Dialer<'_> {
             }
             self.under_way.pop_front();
             let outcome = self.slab.get(self.config.first + local as usize);
-            self.failed(
-                local,
-                outcome,
-                began,
-                Stage::GaveUp,
-                Errno::from_raw_os_error(0),
-            );
+            // The decision is the client's own: no errno, of which none is 0.
+            self.failed(local, outcome, began, Stage::GaveUp, None);
         }
     }
 
