@@ -1,13 +1,16 @@
 //! Closes the ledger: sums, causes with evidence and remedy, and the proof that it adds up.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use crate::{
     causes::{
         Cause,
-        remedy::{RemedyContext, remedy},
+        remedy::{Holders, RemedyContext, remedy},
     },
-    ledger::{Ledger, Loss},
-    report::record::{
-        CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States,
+    ledger::{Ledger, Loss, census},
+    report::{
+        record::{CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States},
+        text::thousands,
     },
 };
 
@@ -28,6 +31,8 @@ pub struct Frame {
     pub observability: Observability,
     /// Host counters against facts.
     pub crosscheck: Vec<Crosscheck>,
+    /// Who holds source ports towards the target, by source address.
+    pub holders: BTreeMap<IpAddr, census::Holders>,
     /// What the remedies are computed from, but for what each cause knows itself.
     pub remedy: RemedyContext,
 }
@@ -49,7 +54,7 @@ impl Ledger {
         let mut causes: Vec<CauseCount> = self
             .lost
             .iter()
-            .map(|(cause, loss)| row(*cause, loss, &frame.remedy))
+            .map(|(cause, loss)| row(*cause, loss, &frame))
             .collect();
         causes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.slug.cmp(&b.slug)));
         let recoveries: Vec<Recovery> = self
@@ -99,7 +104,9 @@ impl Ledger {
     }
 }
 
-fn row(cause: Cause, loss: &Loss, shared: &RemedyContext) -> CauseCount {
+fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
+    let shared = &frame.remedy;
+    let holders = holders(loss, frame);
     let mut places: Vec<Place> = loss
         .places
         .iter()
@@ -118,6 +125,11 @@ fn row(cause: Cause, loss: &Loss, shared: &RemedyContext) -> CauseCount {
             .or(shared.accept_limit),
         queue_seen_max: (queue.listeners > 0).then(|| queue.accept_queue.max(queue.syn_queue)),
         sources: loss.sources.iter().cloned().collect(),
+        holders: holders.total().gt(&0).then_some(Holders {
+            live: holders.live + holders.other,
+            time_wait: holders.time_wait,
+            fin_wait_2: holders.fin_wait_2,
+        }),
         processes: match loss.pids.is_empty() {
             true => shared.processes.clone(),
             false => loss
@@ -133,9 +145,32 @@ fn row(cause: Cause, loss: &Loss, shared: &RemedyContext) -> CauseCount {
         phase: cause.row().phase.slug().to_owned(),
         count: loss.count,
         places,
-        evidence: loss.example.join("; "),
+        evidence: match cause {
+            Cause::PortsExhausted => format!(
+                "the ports are held: {} live, {} in TIME_WAIT, {} in FIN_WAIT_2; {}",
+                thousands(holders.live + holders.other),
+                thousands(holders.time_wait),
+                thousands(holders.fin_wait_2),
+                loss.example.join("; ")
+            ),
+            _ => loss.example.join("; "),
+        },
         remedy: remedy(cause, &context),
     }
+}
+
+/// Who holds the ports of the source addresses that a cause met.
+fn holders(loss: &Loss, frame: &Frame) -> census::Holders {
+    let mut sum = census::Holders::default();
+    for (source, held) in &frame.holders {
+        if loss.sources.contains(&source.to_string()) {
+            sum.live += held.live;
+            sum.time_wait += held.time_wait;
+            sum.fin_wait_2 += held.fin_wait_2;
+            sum.other += held.other;
+        }
+    }
+    sum
 }
 
 /// A process with how it ended, if that is known.

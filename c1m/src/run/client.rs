@@ -1,13 +1,10 @@
 //! `c1m client`, traced or not.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{filter, interrupt::Interrupt, progress::ProgressLine, publish};
 use crate::{
-    causes::remedy::{Holders, RemedyContext},
+    causes::remedy::RemedyContext,
     cli::{ClientArgs, TraceArgs},
     ledger::{
         balance::Frame,
@@ -132,7 +129,10 @@ async fn report(
     for death in client.deaths() {
         ledger.notes.push(format!("client {death}"));
     }
-    let holders = ports_held(watch, target)?;
+    let holders = match watch.namespaces().first() {
+        Some(namespace) => census::holders(namespace, target)?,
+        None => Default::default(),
+    };
     let (started, wall, _) = client.started();
     Ok(ledger.close(Frame {
         role: "client".to_owned(),
@@ -142,29 +142,15 @@ async fn report(
         target: target.to_string(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
+        holders,
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(target.to_string()),
             client_is_c1m: true,
             timeout_ms: u64::try_from(plan.timeout.as_millis()).ok(),
-            holders,
             nofile: sighting.host.nofile_hard,
             host: sighting.host,
             ..RemedyContext::default()
         },
     }))
-}
-
-/// Who holds source ports towards the target, all addresses together.
-fn ports_held(watch: &Watch, target: SocketAddr) -> anyhow::Result<Option<Holders>> {
-    let Some(namespace) = watch.namespaces().first() else {
-        return Ok(None);
-    };
-    let mut sum = Holders::default();
-    for held in census::holders(namespace, target)?.into_values() {
-        sum.live += held.live + held.other;
-        sum.time_wait += held.time_wait;
-        sum.fin_wait_2 += held.fin_wait_2;
-    }
-    Ok(Some(sum))
 }

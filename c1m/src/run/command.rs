@@ -95,6 +95,7 @@ fn report(
         target: ports.clone(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
+        holders: Default::default(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(ports),

@@ -101,6 +101,7 @@ fn report(
         target: server.address().to_string(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
+        holders: Default::default(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(server.address().to_string()),
