@@ -218,6 +218,10 @@ impl ClientPlan {
 
 /// The sources of all attempts: from --ips, --per-ip, --connections, --sources and --port-range.
 fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
+    ensure!(
+        args.connections != Some(0),
+        "--connections 0 leaves nothing to do: --connections 1 or more"
+    );
     let (first_port, ports) = ports(args)?;
     let written = args.sources.as_ref().or(args.addresses.as_ref());
     let sources = match written {
@@ -256,10 +260,6 @@ fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
     ensure!(ips > 0, "--ips 0 leaves no source address: --ips 1 or more");
     let all = u64::from(ips) * u64::from(per_ip);
     let connections = args.connections.unwrap_or(all);
-    ensure!(
-        connections > 0,
-        "--connections 0 leaves nothing to do: --connections 1 or more"
-    );
     let has = sources.extent.unwrap_or(u32::MAX);
     let tuples_here = u64::from(ips.min(has)) * u64::from(per_ip);
     ensure!(
