@@ -45,8 +45,8 @@ pub(super) fn run(
         epoll,
         connections: Vec::new(),
         limit,
-        crowded: (limit.min(room) * 4).div_ceil(5),
-        told_crowded: false,
+        crowded: limit.min(room).div_ceil(2),
+        tell_at: limit.min(room).div_ceil(2),
         resume_ns: 0,
         echo: config.echo.then(Echo::default),
     };
@@ -62,9 +62,11 @@ struct Acceptor<'a> {
     /// By fd number.
     connections: Vec<Option<OwnedFd>>,
     limit: u64,
-    /// From this many on it asks for a successor, so that it runs before this one is full.
+    /// From this many on, half of what it can hold, it tells that it fills up: another one has to run
+    /// before it is full.
     crowded: u64,
-    told_crowded: bool,
+    /// When it tells again: how soon the other one is needed depends on what the others hold.
+    tell_at: u64,
     /// When [`State::Paused`] ends.
     resume_ns: u64,
     echo: Option<Echo>,
@@ -172,8 +174,8 @@ impl Acceptor<'_> {
             self.connections.resize_with(slot + 1, || None);
         }
         self.connections[slot] = Some(connection);
-        if !self.told_crowded && self.stats.held.get() >= self.crowded {
-            self.told_crowded = true;
+        if self.stats.held.get() >= self.tell_at {
+            self.tell_at = self.stats.held.get() + (self.crowded / 4).max(1);
             tell(event::CROWDED);
         }
     }
@@ -209,7 +211,7 @@ impl Acceptor<'_> {
             self.stats.closed_fin.up();
         }
         if self.stats.held.get() < self.crowded / 2 {
-            self.told_crowded = false;
+            self.tell_at = self.crowded;
         }
         if self.stats.state() == State::Full {
             self.resume();

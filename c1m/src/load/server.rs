@@ -193,7 +193,8 @@ impl ServerRun {
             .map_or(room, |limit| room.min(limit.into()))
     }
 
-    /// Starts a worker if the running ones have little room left, or if one has died; one at a time.
+    /// Starts a worker if the running ones have room for half of one left, or if one has died; one at a
+    /// time. That early because on a busy machine a start can take as long as filling the other half.
     fn grow(&mut self) {
         let starting = self.pool.workers.values().any(|worker| !worker.started);
         if starting || Instant::now() < self.not_before {
@@ -206,7 +207,7 @@ impl ServerRun {
                 _ => capacity.saturating_sub(self.stats(worker).held.get()),
             })
             .sum();
-        if self.to_replace == 0 && room > capacity / 5 {
+        if self.to_replace == 0 && room > capacity / 2 {
             return;
         }
         if self.pool.workers.len() >= self.plan.workers_max as usize {

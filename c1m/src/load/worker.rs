@@ -53,7 +53,7 @@ pub(super) mod event {
     pub(in crate::load) const SETTLED: u8 = b'a';
     /// Client: answer to [`super::command::FREEZE`].
     pub(in crate::load) const FROZEN: u8 = b'f';
-    /// Server: most of its room is used.
+    /// Server: half of its room is used, or another eighth.
     pub(in crate::load) const CROWDED: u8 = b'n';
     /// Server: it stopped accepting.
     pub(in crate::load) const STOPPED: u8 = b'l';

@@ -1,5 +1,6 @@
 //! Server and client, as processes, in a network namespace of their own when root, else on loopback.
 
+mod aliases;
 mod bad_input;
 mod client;
 mod rig;
