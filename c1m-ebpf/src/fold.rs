@@ -9,7 +9,7 @@ use c1m_common::{
 
 use crate::{
     kernel::Side,
-    maps::{CHANGED, FACTS, GENERATIONS, stats},
+    maps::{CHANGED, FACTS, GENERATIONS, HAS_ENTRIES, stats},
 };
 
 /// An entry as it is born.
@@ -30,11 +30,19 @@ pub(crate) fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// Whether anything has gone wrong yet: as long as nothing has, nobody needs to look for an entry.
+#[inline(always)]
+pub(crate) fn has_entries() -> bool {
+    HAS_ENTRIES.get(0).copied().unwrap_or(1) != 0
+}
+
 /// The entry of `tuple`, if it has one.
 #[inline(always)]
 pub(crate) fn existing(tuple: &Tuple) -> Option<&'static mut Facts> {
-    // SAFETY: entries are never deleted while they are written but by `retire`, which is called for the
-    // same tuple's next SYN; fields are integers, and each fact has its own.
+    if !has_entries() {
+        return None;
+    }
+    // SAFETY: entries are never deleted; fields are integers, and each fact has its own.
     FACTS.get_ptr_mut(tuple).map(|facts| unsafe { &mut *facts })
 }
 
@@ -43,6 +51,10 @@ pub(crate) fn existing(tuple: &Tuple) -> Option<&'static mut Facts> {
 pub(crate) fn entry(tuple: &Tuple, hook: usize) -> Option<&'static mut Facts> {
     if let Some(facts) = existing(tuple) {
         return Some(facts);
+    }
+    if let Some(has_entries) = HAS_ENTRIES.get_ptr_mut(0) {
+        // SAFETY: a word that only ever becomes 1.
+        unsafe { *has_entries = 1 };
     }
     // Another CPU may have been faster: then it is there, and that is all that matters.
     let empty: &Facts = &EMPTY;

@@ -129,9 +129,17 @@ pub(crate) fn skb_inum(skb: Ptr) -> Option<u32> {
 /// `inet_sport` and not `skc_num`: the latter is already 0 at the transition to CLOSE.
 #[inline(always)]
 pub(crate) fn traced_socket(sk: Ptr, tuple: &mut Tuple) -> Option<Side> {
+    let (side, ports) = traced_side(sk)?;
+    fill_tuple(sk, side, ports, tuple)?;
+    Some(side)
+}
+
+/// A traced socket's side, and its own and its peer's port; what can be told without its addresses.
+#[inline(always)]
+pub(crate) fn traced_side(sk: Ptr) -> Option<(Side, (u16, u16))> {
     let dport = u16::from_be(sk.read(offset!(skc_dport))?);
     let sport = u16::from_be(sk.read(offset!(inet_sport))?);
-    traced_sock(sk, sport, dport, tuple)
+    Some((side(sk, sport, dport)?, (sport, dport)))
 }
 
 /// The same for a request socket, which is a `sock_common` and no more.
@@ -139,11 +147,13 @@ pub(crate) fn traced_socket(sk: Ptr, tuple: &mut Tuple) -> Option<Side> {
 pub(crate) fn traced_request(req: Ptr, tuple: &mut Tuple) -> Option<Side> {
     let dport = u16::from_be(req.read(offset!(skc_dport))?);
     let sport = req.read(offset!(skc_num))?;
-    traced_sock(req, sport, dport, tuple)
+    let side = side(req, sport, dport)?;
+    fill_tuple(req, side, (sport, dport), tuple)?;
+    Some(side)
 }
 
 #[inline(always)]
-fn traced_sock(sk: Ptr, sport: u16, dport: u16, tuple: &mut Tuple) -> Option<Side> {
+fn side(sk: Ptr, sport: u16, dport: u16) -> Option<Side> {
     let side = if is_server_port(dport) {
         Side::Client
     } else if is_server_port(sport) {
@@ -151,22 +161,24 @@ fn traced_sock(sk: Ptr, sport: u16, dport: u16, tuple: &mut Tuple) -> Option<Sid
     } else {
         return None;
     };
-    if !is_traced_namespace(sock_inum(sk)?) {
-        return None;
-    }
-    let (local, remote) = ends(tuple, side, sport, dport);
+    is_traced_namespace(sock_inum(sk)?).then_some(side)
+}
+
+/// Writes the tuple of a socket of any kind.
+#[inline(always)]
+pub(crate) fn fill_tuple(sk: Ptr, side: Side, ports: (u16, u16), tuple: &mut Tuple) -> Option<()> {
+    let (local, remote) = ends(tuple, side, ports.0, ports.1);
     match sk.read::<u16>(offset!(skc_family))? {
         AF_INET => {
             sk.read_into(offset!(skc_rcv_saddr), v4_part(local))?;
-            sk.read_into(offset!(skc_daddr), v4_part(remote))?;
+            sk.read_into(offset!(skc_daddr), v4_part(remote))
         }
         AF_INET6 => {
             sk.read_into(offset!(skc_v6_rcv_saddr), local)?;
-            sk.read_into(offset!(skc_v6_daddr), remote)?;
+            sk.read_into(offset!(skc_v6_daddr), remote)
         }
-        _ => return None,
+        _ => None,
     }
-    Some(side)
 }
 
 /// Sets the ports of `tuple`, as `side` sees them, and gives back the addresses to fill: its own, the other's.

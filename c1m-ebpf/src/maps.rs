@@ -48,6 +48,10 @@ pub(crate) use config;
 #[map]
 pub(crate) static FACTS: HashMap<Tuple, Facts> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
+/// One word: whether `FACTS` has ever had an entry.
+#[map]
+pub(crate) static HAS_ENTRIES: Array<u32> = Array::with_max_entries(1, 0);
+
 /// What happened while a census was being taken.
 #[map]
 pub(crate) static CHANGED: HashMap<Tuple, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);

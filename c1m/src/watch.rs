@@ -241,12 +241,13 @@ impl Watch {
         };
         let rose = |name: &str| counters.get(name).is_some_and(|&by| by > 0);
         Sight {
-            states: has(Fact::States),
+            states: has(Fact::States) && has(Fact::StatesByNetwork),
             drops: has(Fact::Drops),
             syns: has(Fact::SynsTaken) && has(Fact::SynAcks),
             resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
             server_end,
             evidence_lost: !snapshot.lost.is_empty(),
+            drops_lost: snapshot.lost_drops(),
             conntrack_dropped: rose("ConntrackDrop") || rose("ConntrackEarlyDrop"),
         }
     }

@@ -10,21 +10,28 @@ use c1m_common::{
 };
 
 use crate::{
-    fold::{NOBODY, end, entry, existing, note_changed, now_ns},
-    kernel::{Ptr, Side, current_is_exiting, is_tcp, traced_socket},
+    fold::{NOBODY, end, entry, existing, has_entries, note_changed, now_ns},
+    kernel::{Ptr, Side, current_is_exiting, fill_tuple, is_tcp, traced_side},
     listeners,
     maps::{config, offset, phase, stats},
 };
 
-/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, for what a program
+/// does with its socket, or a client's socket meets.
+///
+/// The kernel skips a program that already runs on this CPU: what the network does in an interrupt while a
+/// program's own call is being looked at would be lost. So two programs share the tracepoint, and each
+/// returns at once from what is the other's.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
-    let sk = Ptr(ctx.arg(0));
+pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
     let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
+    // The first two happen once per good connection and tell nothing: one is without a port, the other
+    // without a result.
+    let sk = Ptr(ctx.arg(0));
+    if matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV)) || is_by_network(sk, from, to) {
+        return 0;
+    }
     match (from, to) {
-        // Happen once per good connection and tell nothing: the first is without a port, the second without
-        // a result.
-        (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV) => return 0,
         (_, LISTEN) => listeners::add(sk),
         (LISTEN, _) => listeners::remove(sk),
         _ => {
@@ -34,15 +41,37 @@ pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// The same tracepoint, for what the network does to a socket, a server's child above all.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn set_state_by_network(ctx: RawTracePointContext) -> i32 {
+    let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
+    let sk = Ptr(ctx.arg(0));
+    if is_by_network(sk, from, to) {
+        let _ = changed_state(&ctx, sk, from, to);
+    }
+    0
+}
+
+/// Whose a transition is. A reset or a time-out sets `sk_err` before the state, a close by the program does
+/// not.
+#[inline(always)]
+fn is_by_network(sk: Ptr, from: u8, to: u8) -> bool {
+    match (from, to) {
+        (SYN_RECV, _) | (ESTABLISHED, CLOSE_WAIT) => true,
+        (ESTABLISHED, CLOSE) => sk.read::<u32>(offset!(sk_err)) != Some(0),
+        _ => false,
+    }
+}
+
 #[inline(always)]
 fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Option<()> {
-    let mut tuple = NOBODY;
-    let side = traced_socket(sk, &mut tuple)?;
+    let (side, ports) = traced_side(sk)?;
     if !is_tcp(sk) {
         return None;
     }
     let phase = phase();
     let stats = &mut stats()?.ends[side as usize];
+    let opened = matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED));
     match (from, to) {
         (FIN_WAIT1, FIN_WAIT2) => stats.fin_wait_2 += 1,
         (FIN_WAIT2 | CLOSING, CLOSE) => {
@@ -50,32 +79,28 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                 stats.time_wait += 1;
             }
         }
-        (SYN_SENT | SYN_RECV, ESTABLISHED) => {
-            if phase != phase::RUNNING {
+        _ if opened && phase == phase::RUNNING && !has_entries() => stats.established += 1,
+        (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
+            let mut tuple = NOBODY;
+            fill_tuple(sk, side, ports, &mut tuple)?;
+            if phase != phase::RUNNING && (opened || from == ESTABLISHED) {
                 note_changed(
                     &tuple,
-                    match side {
-                        Side::Client => changed::CLIENT_ESTABLISHED,
-                        Side::Server => changed::SERVER_ESTABLISHED,
+                    match (side, opened) {
+                        (Side::Client, true) => changed::CLIENT_ESTABLISHED,
+                        (Side::Client, false) => changed::CLIENT_CLOSED,
+                        (Side::Server, true) => changed::SERVER_ESTABLISHED,
+                        (Side::Server, false) => changed::SERVER_CLOSED,
                     },
                 );
             }
-            if phase != phase::ENDED {
+            if phase == phase::ENDED {
+                return None;
+            }
+            if opened {
                 stats.established += 1;
                 established(side, &tuple);
-            }
-        }
-        (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
-            if phase != phase::RUNNING && from == ESTABLISHED {
-                note_changed(
-                    &tuple,
-                    match side {
-                        Side::Client => changed::CLIENT_CLOSED,
-                        Side::Server => changed::SERVER_CLOSED,
-                    },
-                );
-            }
-            if phase != phase::ENDED {
+            } else {
                 left(
                     Change {
                         sk,

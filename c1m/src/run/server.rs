@@ -70,7 +70,8 @@ fn report(
     for death in server.deaths() {
         ledger.notes.push(format!("server {death}"));
     }
-    if totals.emfile > 0 {
+    // Every full worker meets EMFILE once; it is news only if connections wait because of it.
+    if totals.emfile > 0 && ledger.lost.contains_key(&Cause::AcceptStarved) {
         ledger.notes.push(format!(
             "accept4() failed {} times with EMFILE: RLIMIT_NOFILE is {}",
             totals.emfile,

@@ -79,7 +79,7 @@ impl Tracer {
             }
         }
         for (hook, error) in refused {
-            if hook.fact == Fact::States {
+            if matches!(hook.fact, Fact::States | Fact::StatesByNetwork) {
                 return Err(error.context(format!("{} cannot be attached", hook.point)));
             }
             choice.taken.retain(|taken| taken.fact != hook.fact);

@@ -6,8 +6,10 @@ use std::fmt;
 /// What the kernel side can know, in units that a kernel has or lacks as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
-    /// Established, closed, by whom.
+    /// Established or closed by a program.
     States,
+    /// Established or closed by what the network brought.
+    StatesByNetwork,
     /// Listeners that are older than the trace.
     OldListeners,
     /// Segments freed with a reason.
@@ -80,7 +82,15 @@ pub struct Hook {
 pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::States,
-        program: "inet_sock_set_state",
+        program: "set_state_by_program",
+        point: Point::Tracepoint("inet_sock_set_state"),
+        args_min: 3,
+        cost: Cost::PerConnection(4),
+        without: "who closed a connection, and why",
+    },
+    Hook {
+        fact: Fact::StatesByNetwork,
+        program: "set_state_by_network",
         point: Point::Tracepoint("inet_sock_set_state"),
         args_min: 3,
         cost: Cost::PerConnection(4),

@@ -53,6 +53,9 @@ impl Names {
     }
 }
 
+/// What is added to a program's name for events that it missed because it was running on that CPU already.
+const RECURSION: &str = " (recursion)";
+
 /// All that the kernel side knows at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -83,6 +86,15 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
     "find_listeners",
 ];
 
+impl Snapshot {
+    /// Whether a fact of a drop or a retransmit found no room or was skipped: then silence means nothing.
+    pub fn lost_drops(&self) -> bool {
+        self.lost
+            .keys()
+            .any(|name| !name.starts_with("set_state_by"))
+    }
+}
+
 impl Tracer {
     /// Reads all maps.
     pub fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
@@ -98,7 +110,7 @@ impl Tracer {
             add(&mut snapshot.lost, name, lost);
         }
         for (name, missed) in self.recursion_misses() {
-            add(&mut snapshot.lost, &format!("{name} (recursion)"), missed);
+            add(&mut snapshot.lost, &format!("{name}{RECURSION}"), missed);
         }
         add(
             &mut snapshot.lost,

@@ -42,6 +42,8 @@ pub struct Sight {
     pub server_end: bool,
     /// A fact found no room somewhere: what has no explanation may have lost it.
     pub evidence_lost: bool,
+    /// It may have been a drop or a retransmit: then silence is no evidence.
+    pub drops_lost: bool,
     /// Conntrack dropped packets while the run lasted (its table was full).
     pub conntrack_dropped: bool,
 }
@@ -65,10 +67,10 @@ impl Sight {
 
     /// `cause`, which is stated because nothing else was seen: only if all else would have been.
     fn by_silence(&self, cause: Cause) -> Cause {
-        if self.is_complete() && !self.evidence_lost {
-            cause
-        } else {
-            self.unexplained()
+        match (self.is_complete(), self.drops_lost) {
+            (true, false) => cause,
+            (true, true) => Cause::EvidenceLost,
+            (false, _) => Cause::NotObservable,
         }
     }
 }
