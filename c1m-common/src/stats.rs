@@ -70,11 +70,15 @@ pub struct Stats {
     pub lost: [u64; hook::COUNT],
     /// Earlier generations of a tuple that found no room in the ring buffer.
     pub generations_lost: u64,
+    /// Transitions that the two state programs handled: by a program, by the network.
+    pub handled: [u64; 2],
+    /// The same, as each saw the other's: what it has more was skipped by the kernel.
+    pub seen: [u64; 2],
 }
 
 const _: () = {
     assert!(size_of::<EndStats>() == 72);
-    assert!(size_of::<Stats>() == 144 + 32 + 8 + 16 + 8 + 88 + 8);
+    assert!(size_of::<Stats>() == 144 + 32 + 8 + 16 + 8 + 88 + 8 + 32);
 };
 
 impl EndStats {
@@ -93,6 +97,15 @@ impl EndStats {
 }
 
 impl Stats {
+    /// State transitions that the kernel did not show to the program that handles them.
+    pub fn transitions_lost(&self) -> u64 {
+        self.seen
+            .iter()
+            .zip(&self.handled)
+            .map(|(seen, handled)| seen.saturating_sub(*handled))
+            .sum()
+    }
+
     /// Adds another CPU's.
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in self.ends.iter_mut().zip(&other.ends) {
@@ -109,5 +122,7 @@ impl Stats {
         self.syns_received += other.syns_received;
         self.unattributed += other.unattributed;
         self.generations_lost += other.generations_lost;
+        pairs(&mut self.handled, &other.handled);
+        pairs(&mut self.seen, &other.seen);
     }
 }

@@ -25,12 +25,16 @@ use crate::{
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
     let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-    // The first two happen once per good connection and tell nothing: one is without a port, the other
-    // without a result.
     let sk = Ptr(ctx.arg(0));
-    if matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV)) || is_by_network(sk, from, to) {
+    if is_quiet(from, to) {
         return 0;
     }
+    let Some(stats) = stats() else { return 0 };
+    if is_by_network(sk, from, to) {
+        stats.seen[BY_NETWORK] += 1;
+        return 0;
+    }
+    stats.handled[BY_PROGRAM] += 1;
     match (from, to) {
         (_, LISTEN) => listeners::add(sk),
         (LISTEN, _) => listeners::remove(sk),
@@ -46,10 +50,29 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn set_state_by_network(ctx: RawTracePointContext) -> i32 {
     let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
     let sk = Ptr(ctx.arg(0));
+    if is_quiet(from, to) {
+        return 0;
+    }
+    let Some(stats) = stats() else { return 0 };
     if is_by_network(sk, from, to) {
+        stats.handled[BY_NETWORK] += 1;
         let _ = changed_state(&ctx, sk, from, to);
+    } else {
+        stats.seen[BY_PROGRAM] += 1;
     }
     0
+}
+
+/// Index of what a program did, in `Stats::handled` and `Stats::seen`.
+const BY_PROGRAM: usize = 0;
+/// Index of what the network did.
+const BY_NETWORK: usize = 1;
+
+/// These happen once per good connection and tell nothing: one is without a port, the other without a
+/// result.
+#[inline(always)]
+fn is_quiet(from: u8, to: u8) -> bool {
+    matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV))
 }
 
 /// Whose a transition is. A reset or a time-out sets `sk_err` before the state, a close by the program does
@@ -57,7 +80,9 @@ pub(crate) fn set_state_by_network(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn is_by_network(sk: Ptr, from: u8, to: u8) -> bool {
     match (from, to) {
-        (SYN_RECV, _) | (ESTABLISHED, CLOSE_WAIT) => true,
+        (SYN_RECV | FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK, _) | (ESTABLISHED, CLOSE_WAIT) => {
+            true
+        }
         (ESTABLISHED, CLOSE) => sk.read::<u32>(offset!(sk_err)) != Some(0),
         _ => false,
     }

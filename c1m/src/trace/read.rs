@@ -53,8 +53,8 @@ impl Names {
     }
 }
 
-/// What is added to a program's name for events that it missed because it was running on that CPU already.
-const RECURSION: &str = " (recursion)";
+/// The name under which skipped state transitions are told.
+const TRANSITIONS: &str = "inet_sock_set_state (skipped)";
 
 /// All that the kernel side knows at one moment.
 #[derive(Debug, Default)]
@@ -89,9 +89,7 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
 impl Snapshot {
     /// Whether a fact of a drop or a retransmit found no room or was skipped: then silence means nothing.
     pub fn lost_drops(&self) -> bool {
-        self.lost
-            .keys()
-            .any(|name| !name.starts_with("set_state_by"))
+        self.lost.keys().any(|name| name != TRANSITIONS)
     }
 }
 
@@ -110,8 +108,12 @@ impl Tracer {
             add(&mut snapshot.lost, name, lost);
         }
         for (name, missed) in self.recursion_misses() {
-            add(&mut snapshot.lost, &format!("{name}{RECURSION}"), missed);
+            // The two state programs watch each other, which is exact: most of what one misses is not its own.
+            if !name.starts_with("set_state_by") {
+                add(&mut snapshot.lost, &format!("{name} (recursion)"), missed);
+            }
         }
+        add(&mut snapshot.lost, TRANSITIONS, stats.transitions_lost());
         add(
             &mut snapshot.lost,
             "earlier generations",
