@@ -31,10 +31,10 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
     }
     let Some(stats) = stats() else { return 0 };
     if is_by_network(sk, from, to) {
-        stats.seen[BY_NETWORK] += 1;
+        count(&mut stats.seen[BY_NETWORK]);
         return 0;
     }
-    stats.handled[BY_PROGRAM] += 1;
+    count(&mut stats.handled[BY_PROGRAM]);
     match (from, to) {
         (_, LISTEN) => listeners::add(sk),
         (LISTEN, _) => listeners::remove(sk),
@@ -55,12 +55,20 @@ pub(crate) fn set_state_by_network(ctx: RawTracePointContext) -> i32 {
     }
     let Some(stats) = stats() else { return 0 };
     if is_by_network(sk, from, to) {
-        stats.handled[BY_NETWORK] += 1;
+        count(&mut stats.handled[BY_NETWORK]);
         let _ = changed_state(&ctx, sk, from, to);
     } else {
-        stats.seen[BY_PROGRAM] += 1;
+        count(&mut stats.seen[BY_PROGRAM]);
     }
     0
+}
+
+/// Counts while both programs are there for certain.
+#[inline(always)]
+fn count(counter: &mut u64) {
+    if phase() == phase::RUNNING {
+        *counter += 1;
+    }
 }
 
 /// Index of what a program did, in `Stats::handled` and `Stats::seen`.
