@@ -326,12 +326,9 @@ impl ClientRun {
                 _ => self.gone.failed += 1,
             }
         }
-        // Saturating, for the worker may have died between the two counts.
-        let connecting = stats.connecting.get();
+        let places = stats.connecting.get() as i64;
         let in_flight = &self.pool.stats.common().in_flight;
-        let _ = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
-            Some(all.saturating_sub(connecting))
-        });
+        in_flight.fetch_sub(places, Ordering::Relaxed);
         self.gone.begun += (rest.start - share.attempts.start) as u64;
         stats.clear();
         if rest.start > share.attempts.start || share.phase == Phase::Waiting {

@@ -4,31 +4,26 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
-    sync::atomic::Ordering,
+    os::fd::{OwnedFd, RawFd},
     time::Duration,
 };
 
-use rustix::{
-    event::epoll::EventFlags,
-    io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, sockopt},
-};
+use rustix::{event::epoll::EventFlags, io::Errno, net::sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    open::open,
     outcome::{Outcome, Slab, Stage},
     pace::Rate,
     stats::{Common, WorkerStats},
     tuples::Tuples,
+    window::Window,
     worker::{COMMANDS, Epoll, command, event, now_ns, read_command, tell},
 };
 use crate::cli::Close;
 
 /// Attempts begun before events get their turn.
 const BATCH: usize = 64;
-/// How long to wait while other workers have the whole window: nobody tells when it has room again.
-const WINDOW_WAIT_NS: u64 = 2_000_000;
 /// A failed attempt is tried again this much later.
 const RETRY_NS: u64 = 200_000_000;
 
@@ -71,7 +66,12 @@ pub(super) fn run(
     let mut worker = Dialer {
         config,
         slab,
-        common,
+        window: Window {
+            common,
+            stats,
+            in_flight: config.in_flight,
+            rate: config.rate,
+        },
         stats,
         epoll,
         connections: Vec::with_capacity(config.count),
@@ -88,7 +88,7 @@ pub(super) fn run(
 struct Dialer<'a> {
     config: &'a DialConfig,
     slab: &'a Slab,
-    common: &'a Common,
+    window: Window<'a>,
     stats: &'a WorkerStats,
     epoll: Epoll,
     /// By number within the share.
@@ -127,7 +127,9 @@ impl Dialer<'_> {
             }
             self.epoll.wait(self.patience(hold))?;
             self.now_ns = now_ns();
-            if !self.attend_all() {
+            if let (_, true) = self.attend_all()
+                && !self.obey()
+            {
                 return Ok(());
             }
         }
@@ -152,43 +154,35 @@ impl Dialer<'_> {
             .map(Duration::from_nanos)
     }
 
-    /// All events of the last wait. Whether to go on.
-    fn attend_all(&mut self) -> bool {
-        let mut number = 0;
+    /// All events of the last wait: how many were about connections, and whether there is a command.
+    fn attend_all(&mut self) -> (usize, bool) {
+        let (mut number, mut commands) = (0, 0);
         while let Some((data, flags)) = self.epoll.event(number) {
             number += 1;
-            if data == COMMANDS {
-                match read_command() {
-                    Some(command::FREEZE) => {
-                        self.freeze();
-                        return false;
-                    }
-                    Some(command::CLOSE) => {
-                        self.close();
-                        return false;
-                    }
-                    Some(_) => {}
-                    None => return false,
-                }
-            } else {
-                self.attend(data as u32, flags);
+            match data {
+                COMMANDS => commands += 1,
+                local => self.attend(local as u32, flags),
             }
         }
-        true
+        (number - commands, commands > 0)
+    }
+
+    /// Whether to go on.
+    fn obey(&mut self) -> bool {
+        match read_command() {
+            Some(command::FREEZE) => self.freeze(),
+            Some(command::CLOSE) => self.close(),
+            Some(_) => return true,
+            None => {}
+        }
+        false
     }
 
     /// Takes in what has happened already, changes nothing from then on, and waits for the end.
     fn freeze(&mut self) {
         while let Ok(()) = self.epoll.wait(Some(Duration::ZERO)) {
             self.now_ns = now_ns();
-            let mut number = 0;
-            while let Some((data, flags)) = self.epoll.event(number) {
-                number += 1;
-                if data != COMMANDS {
-                    self.attend(data as u32, flags);
-                }
-            }
-            if number == 0 {
+            if let (0, _) = self.attend_all() {
                 break;
             }
         }
@@ -215,11 +209,7 @@ impl Dialer<'_> {
                 ns => return Err(Hold::Wait(ns)),
             }
         };
-        self.take_window()?;
-        if let Err(hold) = self.take_rate() {
-            self.leave_window();
-            return Err(hold);
-        }
+        self.window.enter(self.now_ns).map_err(Hold::Wait)?;
         if is_fresh {
             self.fresh += 1;
             self.stats.begun.up();
@@ -230,38 +220,6 @@ impl Dialer<'_> {
         Ok(())
     }
 
-    /// One of `--in-flight`. The worker's own count goes up first and down last: if it is killed in
-    /// between, the supervisor gives back one too many rather than one too few.
-    fn take_window(&self) -> Result<(), Hold> {
-        self.stats.connecting.up();
-        let others = self.common.in_flight.fetch_add(1, Ordering::Relaxed);
-        if others < u64::from(self.config.in_flight) {
-            return Ok(());
-        }
-        self.leave_window();
-        Err(Hold::Wait(WINDOW_WAIT_NS))
-    }
-
-    fn leave_window(&self) {
-        self.common.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.stats.connecting.down();
-    }
-
-    fn take_rate(&mut self) -> Result<(), Hold> {
-        let Some(rate) = self.config.rate else {
-            return Ok(());
-        };
-        let due = &self.common.due_ns;
-        let mut due_ns = due.load(Ordering::Relaxed);
-        loop {
-            let next = rate.take(due_ns, self.now_ns).map_err(Hold::Wait)?;
-            match due.compare_exchange_weak(due_ns, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(changed) => due_ns = changed,
-            }
-        }
-    }
-
     /// One try of one attempt, up to where the kernel answers.
     fn dial(&mut self, local: u32) {
         let index = self.config.first + local as usize;
@@ -270,7 +228,7 @@ impl Dialer<'_> {
             stage: Stage::InFlight,
             tries: self.slab.get(index).tries.saturating_add(1),
             port: source.port(),
-            started_ms: (self.now_ns.saturating_sub(self.config.epoch_ns) / 1_000_000) as u32,
+            started_ms: self.since_start_ms(),
             ..Outcome::default()
         };
         self.slab.set(index, outcome);
@@ -321,7 +279,7 @@ impl Dialer<'_> {
         self.slab.set(index, outcome);
         self.stats.held.up();
         self.settled += 1;
-        self.leave_window();
+        self.window.leave();
     }
 
     /// The end of a try without a connection. The socket, if there was one, is closed.
@@ -348,7 +306,7 @@ impl Dialer<'_> {
             self.settled += 1;
             self.stats.failed.up();
         }
-        self.leave_window();
+        self.window.leave();
     }
 
     fn since_us(&self, began: u64) -> u32 {
@@ -449,64 +407,5 @@ impl Dialer<'_> {
                 }
             }
         }
-    }
-}
-
-/// Opens a connection without waiting: the socket, its port, and whether it stands already.
-fn open(source: SocketAddr, target: SocketAddr) -> Result<(OwnedFd, u16, bool), (Stage, Errno)> {
-    let family = match target {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
-        .map_err(|errno| (Stage::Socket, errno))?;
-    let explicit = source.port() != 0;
-    let set = if explicit {
-        // So that a port in TIME_WAIT can be used at once.
-        sockopt::set_socket_reuseaddr(&socket, true)
-    } else {
-        // So that connect() chooses the port, and it has to be free for this target only.
-        bind_address_no_port(&socket)
-    };
-    set.and_then(|()| rustix::net::bind(&socket, &source))
-        .map_err(|errno| (Stage::Bind, errno))?;
-    let up = match rustix::net::connect(&socket, &target) {
-        Ok(()) => true,
-        // On loopback the handshake is over when connect() returns, but only asking again tells.
-        Err(Errno::INPROGRESS) => match rustix::net::connect(&socket, &target) {
-            Ok(()) | Err(Errno::ISCONN) => true,
-            Err(Errno::ALREADY | Errno::INPROGRESS) => false,
-            Err(errno) => return Err((Stage::Failed, errno)),
-        },
-        Err(errno) => return Err((Stage::Connect, errno)),
-    };
-    let port = if explicit {
-        source.port()
-    } else {
-        let local = rustix::net::getsockname(&socket).ok();
-        local
-            .and_then(|local| SocketAddr::try_from(local).ok())
-            .map_or(0, |local| local.port())
-    };
-    Ok((socket, port, up))
-}
-
-/// IP_BIND_ADDRESS_NO_PORT, which IPv6 sockets take as well (`ipv6_setsockopt` hands SOL_IP on).
-fn bind_address_no_port(socket: &OwnedFd) -> Result<(), Errno> {
-    let on: libc::c_int = 1;
-    // SAFETY: the value is a c_int that outlives the call, and its size is given.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
     }
 }

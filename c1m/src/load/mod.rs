@@ -17,3 +17,5 @@ pub mod worker;
 mod accept;
 mod dial;
 mod echo;
+mod open;
+mod window;

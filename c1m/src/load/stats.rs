@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -125,8 +125,8 @@ impl WorkerStats {
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub struct Common {
-    /// Attempts under way, all workers together.
-    pub in_flight: AtomicU64,
+    /// Attempts under way, all workers together; see [`super::window`] for why it may be negative.
+    pub in_flight: AtomicI64,
     /// When the next attempt is due, CLOCK_MONOTONIC in ns (see [`super::pace`]).
     pub due_ns: AtomicU64,
 }
