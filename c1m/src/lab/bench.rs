@@ -13,7 +13,10 @@ use rustix::process::Signal;
 
 use super::process::{self, POLL, Place, Process, tool};
 use crate::{
-    ledger::census::{self, Side, Socket},
+    ledger::{
+        census::{self, Side, Socket},
+        counters::Counters,
+    },
     netns::Netns,
     report::record::Record,
 };
@@ -109,6 +112,12 @@ impl Bench {
     /// How many clients' sockets of the lab's own namespace are in `states`.
     pub(super) fn clients(&self, states: u32) -> anyhow::Result<u64> {
         Ok(self.sockets(&self.ns, Side::Client, states)?.len() as u64)
+    }
+
+    /// How often the lab's own namespace has connected so far, successfully or not: it only ever rises, so
+    /// that it can be waited for however busy the host is.
+    pub(super) fn opened(&self) -> anyhow::Result<u64> {
+        Ok(Counters::read(&self.ns)?.get("TcpActiveOpens"))
     }
 
     /// How many requests of `ns` wait for their final ACK.

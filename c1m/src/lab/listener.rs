@@ -26,21 +26,19 @@ pub(super) fn syn_backlog_full(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>
         format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
 
-    let mut requests = 0;
-    bench.until(
-        "the request queue is full and the others are waiting",
-        || {
-            traced.must_run()?;
-            requests = bench.requests(&bench.ns)?;
-            Ok(requests + bench.clients(SYN_SENT)? == ATTEMPTS)
-        },
-    )?;
+    bench.until("every SYN is sent", || {
+        traced.must_run()?;
+        Ok(bench.opened()? == ATTEMPTS)
+    })?;
+    bench.until("those beyond the request queue gave up", || {
+        Ok(bench.clients(SYN_SENT)? == 0)
+    })?;
+    let requests = bench.requests(&bench.ns)?;
     // `inet_csk_reqsk_queue_is_full` compared with >= before it compared with >.
     ensure!(
         (BACKLOG..=BACKLOG + 1).contains(&requests),
         "{requests} requests with a backlog of {BACKLOG}"
     );
-    bench.until("the others gave up", || Ok(bench.clients(SYN_SENT)? == 0))?;
     // The SYN-ACKs are sent again from 1 s on, and answered by an ACK each.
     bench.pass_all()?;
     bench.until("every request became a connection", || {
@@ -86,15 +84,17 @@ fn accept_queue_full_at(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until(
-        "the accept queue is full and the others are waiting",
-        || {
-            traced.must_run()?;
-            Ok(bench.clients(ESTABLISHED)? == ADMITTED
-                && bench.clients(SYN_SENT)? == ATTEMPTS - ADMITTED)
-        },
-    )?;
-    bench.until("the others gave up", || Ok(bench.clients(SYN_SENT)? == 0))?;
+    bench.until("every SYN is sent", || {
+        traced.must_run()?;
+        Ok(bench.opened()? == ATTEMPTS)
+    })?;
+    bench.until("those beyond the accept queue gave up", || {
+        Ok(bench.clients(SYN_SENT)? == 0)
+    })?;
+    ensure!(
+        bench.queued(&bench.ns)? == ADMITTED,
+        "the accept queue took another number than its limit says"
+    );
     let count = ADMITTED as usize;
     bench.until("the queue is accepted", || {
         Ok(server.accept(count)? == count)

@@ -162,6 +162,14 @@ pub(super) fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
+/// Whether a process is stopped by a signal, or gone.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state comes after the name, which may hold anything.
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !state.starts_with(['R', 'S', 'D'])
+}
+
 /// The inodes of the sockets that a process holds.
 pub(super) fn socket_inodes(pid: u32) -> Vec<u32> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd"))

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::{
     LABS, Lab, Outcome,
@@ -47,6 +49,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         "a lab makes network namespaces and traces the kernel: run it as root (sudo c1m lab …)"
     );
     let scratch = Scratch::new()?;
+    clear_away_if_interrupted(scratch.0.clone())?;
     let exact = match labs[..] {
         [lab] => usize::from(alone(lab, &scratch)?),
         _ => side_by_side(&labs, args.jobs.max(1), &scratch)?,
@@ -143,6 +146,8 @@ fn start(lab: &Lab, scratch: &Scratch, stdout: Stdio, stderr: Stdio) -> anyhow::
         .args(["lab", "--inside", lab.name, "--dir"])
         .arg(dir);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    // Ctrl-C is this process's to answer.
+    command.process_group(0);
     command
         .spawn()
         .with_context(|| format!("cannot start the lab {}", lab.name))
@@ -251,6 +256,30 @@ impl Scratch {
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// Ctrl-C and SIGTERM: the labs die with this process (and their programs clean up), the files do not.
+fn clear_away_if_interrupted(files: PathBuf) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        [SignalKind::interrupt(), SignalKind::terminate()].map(unix::signal)
+    };
+    let [interrupt, terminate] = signals;
+    let (mut interrupt, mut terminate) = (interrupt?, terminate?);
+    std::thread::spawn(move || {
+        let status = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            }
+        });
+        let _ = fs::remove_dir_all(files);
+        std::process::exit(status);
+    });
+    Ok(())
 }
 
 impl Drop for Scratch {
