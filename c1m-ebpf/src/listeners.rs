@@ -58,40 +58,39 @@ fn port_of(sk: Ptr) -> Option<Port> {
     })
 }
 
-/// A socket listens.
+/// A socket listens: on this traced port.
 #[inline(always)]
-pub(crate) fn add(sk: Ptr) {
-    let Some(port) = port_of(sk) else { return };
+pub(crate) fn add(sk: Ptr) -> Option<Port> {
+    let port = port_of(sk)?;
     let nobody: &Group = &NOBODY;
     let _ = LISTENERS.insert(port, nobody, u64::from(BPF_NOEXIST));
     let Some(group) = LISTENERS.get_ptr_mut(port) else {
-        return lose(hook::LISTENERS);
+        lose(hook::LISTENERS);
+        return None;
     };
     // SAFETY: groups are never deleted; listeners come and go rarely, and a lost race is told by `overflow`.
     let group = unsafe { &mut *group };
     let mut i = 0;
     while i < GROUP_MAX {
         if group.socks[i] == sk.0 {
-            return;
+            return None;
         }
         if group.socks[i] == 0 {
             group.socks[i] = sk.0;
-            return;
+            return Some(port);
         }
         i += 1;
     }
     group.overflow += 1;
+    None
 }
 
-/// A listener is gone.
+/// A listener of this traced port is gone.
 #[inline(always)]
-pub(crate) fn remove(sk: Ptr) {
-    let Some(port) = port_of(sk) else { return };
-    let Some(group) = LISTENERS.get_ptr_mut(port) else {
-        return;
-    };
+pub(crate) fn remove(sk: Ptr) -> Option<Port> {
+    let port = port_of(sk)?;
     // SAFETY: as in `add`.
-    let group = unsafe { &mut *group };
+    let group = unsafe { &mut *LISTENERS.get_ptr_mut(port)? };
     let mut i = 0;
     while i < GROUP_MAX {
         if group.socks[i] == sk.0 {
@@ -99,6 +98,7 @@ pub(crate) fn remove(sk: Ptr) {
         }
         i += 1;
     }
+    Some(port)
 }
 
 /// The queues of one listener, into `queue`; whether its accept queue is full (`sk_acceptq_is_full`).

@@ -172,6 +172,9 @@ pub struct TraceArgs {
     /// Print fact, hook and this kernel's choice, and leave
     #[arg(long)]
     pub list_hooks: bool,
+    /// Show what the kernel side says of listeners that come and go
+    #[arg(long, short)]
+    pub verbose: bool,
     /// What to run: `server …`, `client …` or any other command with its arguments
     #[arg(last = true)]
     pub workload: Vec<String>,

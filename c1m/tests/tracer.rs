@@ -25,6 +25,7 @@ fn start(namespace: &Netns) -> Tracer {
         ports: vec![PORT],
         entries: 1000,
         server_close_is_loss: true,
+        verbose: false,
     };
     let mut tracer = Tracer::start(filter).unwrap();
     assert!(tracer.choice.missing.is_empty(), "{:#?}", tracer.choice);

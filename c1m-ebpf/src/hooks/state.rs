@@ -1,6 +1,7 @@
 //! State changes of both ends.
 
 use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use c1m_common::{
     config::{changed, phase},
     fact::end_flag,
@@ -36,8 +37,22 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
     }
     count(&mut stats.handled[BY_PROGRAM]);
     match (from, to) {
-        (_, LISTEN) => listeners::add(sk),
-        (LISTEN, _) => listeners::remove(sk),
+        (_, LISTEN) => {
+            if let Some(port) = listeners::add(sk) {
+                debug!(
+                    &ctx,
+                    "port {} of namespace {} has a listener", port.port, port.namespace
+                );
+            }
+        }
+        (LISTEN, _) => {
+            if let Some(port) = listeners::remove(sk) {
+                debug!(
+                    &ctx,
+                    "port {} of namespace {} has lost a listener", port.port, port.namespace
+                );
+            }
+        }
         _ => {
             let _ = changed_state(&ctx, sk, from, to);
         }

@@ -75,6 +75,7 @@ fn filter(
         ports,
         entries,
         server_close_is_loss,
+        verbose: trace.is_some_and(|trace| trace.verbose),
     })
 }
 

@@ -15,6 +15,7 @@ use super::{
     hooks::{Choice, Fact, Hook, Point},
     preflight::{self, OBJECT},
     read::Names,
+    say,
     symbols::Symbols,
 };
 use crate::netns::Netns;
@@ -30,6 +31,8 @@ pub struct Filter {
     pub entries: u32,
     /// Whether a server that closes first is a failure of the run.
     pub server_close_is_loss: bool,
+    /// Whether to show what the kernel side says.
+    pub verbose: bool,
 }
 
 /// A trace that runs. Everything it attached goes away with it.
@@ -85,6 +88,9 @@ impl Tracer {
             choice.taken.retain(|taken| taken.fact != hook.fact);
             choice.missing.push(hook);
             choice.refusals.push(format!("{}: {error:#}", hook.point));
+        }
+        if filter.verbose {
+            say::listen(&mut ebpf)?;
         }
         Ok(Self {
             ebpf,

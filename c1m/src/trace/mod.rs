@@ -5,6 +5,7 @@ pub mod btf;
 pub mod hooks;
 pub mod preflight;
 pub mod read;
+mod say;
 pub mod symbols;
 
 pub use attach::{Filter, Tracer};
