@@ -41,7 +41,7 @@ const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 8 * 4);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {
-    /// Attached; the census of what stood before is being taken.
+    /// Being attached; the census of what stood before is being taken. Facts are not folded yet.
     pub const STARTING: u32 = 0;
     /// The run.
     pub const RUNNING: u32 = 1;

@@ -103,10 +103,10 @@ pub(crate) fn window() -> Option<&'static mut Window> {
     WINDOW.get_ptr_mut(0).map(|window| unsafe { &mut *window })
 }
 
-/// Whether facts are still being folded.
+/// Whether facts are being folded: before, not every hook is there, and after, they are being read.
 #[inline(always)]
-pub(crate) fn ended() -> bool {
-    phase() == phase::ENDED
+pub(crate) fn folding() -> bool {
+    phase() == phase::RUNNING
 }
 
 /// The phase of the trace.

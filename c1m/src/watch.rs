@@ -1,7 +1,7 @@
 //! Watches a run: what stood before it, what the host counted, and, with a tracer, what the kernel saw.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{IpAddr, UdpSocket},
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use crate::{
     ledger::{
         census::{self, Side, Socket},
         counters::Counters,
-        server::{Asked, Standing},
+        server::{Asked, Before, Standing},
     },
     netns::Netns,
     report::record::{Crosscheck, Observability, States},
@@ -37,9 +37,11 @@ pub struct Watch {
     tracer: Option<Tracer>,
     namespaces: Vec<Netns>,
     ports: Vec<u16>,
-    before: Vec<Counters>,
+    counters_before: Vec<Counters>,
     /// Connections that stood at the server's end when the watch began.
-    pub stood_before: u64,
+    stood_before: u64,
+    /// Attempts that were under way when the watch began: of these it may know but half.
+    begun_before: HashSet<Tuple>,
     /// Whether the server's end is in sight.
     listened: bool,
 }
@@ -90,11 +92,12 @@ impl Watch {
             },
             namespaces,
             ports,
-            before: Vec::new(),
+            counters_before: Vec::new(),
             stood_before: 0,
+            begun_before: HashSet::new(),
             listened: false,
         };
-        watch.before = watch.counters()?;
+        watch.counters_before = watch.counters()?;
         watch.count_before()?;
         watch.listened = watch.listens()? || target.is_some_and(|target| watch.is_local(target));
         Ok(watch)
@@ -127,6 +130,14 @@ impl Watch {
             }
         }
         self.stood_before = found.len() as u64;
+        let mut begun = HashSet::new();
+        self.each(Side::Client, 1 << state::SYN_SENT, |socket| {
+            begun.insert(socket.tuple);
+        })?;
+        self.each(Side::Server, 1 << state::SYN_RECV, |socket| {
+            begun.insert(socket.tuple);
+        })?;
+        self.begun_before = begun;
         Ok(())
     }
 
@@ -220,7 +231,7 @@ impl Watch {
 
     fn delta(&self) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
         let mut sum = std::collections::BTreeMap::new();
-        for (now, before) in self.counters()?.iter().zip(&self.before) {
+        for (now, before) in self.counters()?.iter().zip(&self.counters_before) {
             for (name, delta) in now.delta(before) {
                 *sum.entry(name).or_default() += delta;
             }
@@ -320,6 +331,14 @@ impl Watch {
         }
         standing.settle(&changed);
         Ok(standing)
+    }
+
+    /// What there was when the watch began.
+    pub fn before(&self) -> Before<'_> {
+        Before {
+            stood: self.stood_before,
+            begun: &self.begun_before,
+        }
     }
 
     /// Names of the running kernel.

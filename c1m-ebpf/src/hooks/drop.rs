@@ -13,7 +13,7 @@ use crate::{
     fold::{NOBODY, begin, entry, existing, segment_dropped},
     kernel::{Ptr, is_traced_namespace, skb_inum, sock_inum, sock_state},
     listeners::{self, NO_QUEUE},
-    maps::{config, ended, offset, stats},
+    maps::{config, folding, offset, stats},
     segment::{ACK, FIN, Header, RST, SYN},
 };
 
@@ -57,7 +57,7 @@ fn freed(event: &Event) -> Option<()> {
     }
     let mut tuple = NOBODY;
     header.traced(&mut tuple)?;
-    if ended() {
+    if !folding() {
         return None;
     }
     let owner = Ptr(event.skb.read::<u64>(offset!(skb_sk))?);

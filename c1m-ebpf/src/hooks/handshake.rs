@@ -10,7 +10,7 @@ use crate::{
     fold::{NOBODY, begin, entry, syn_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum},
     listeners::why_dropped,
-    maps::{Window, config, ended, offset, stats, window},
+    maps::{Window, config, folding, offset, stats, window},
     segment::Header,
 };
 
@@ -74,7 +74,7 @@ fn consumed(skb: Ptr) -> Option<()> {
         return None;
     }
     let mut tuple = NOBODY;
-    if header.traced(&mut tuple)? != Side::Client || ended() {
+    if header.traced(&mut tuple)? != Side::Client || !folding() {
         return None;
     }
     let namespace = match skb_inum(skb) {

@@ -6,7 +6,7 @@ use c1m_common::{state::SYN_SENT, stats::hook};
 use crate::{
     fold::{NOBODY, end, entry, existing},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, traced_socket},
-    maps::{config, ended, offset},
+    maps::{config, folding, offset},
     segment::Header,
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
-    if ended() {
+    if !folding() {
         return None;
     }
     let mut tuple = NOBODY;
@@ -64,7 +64,7 @@ pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn received(sk: Ptr) -> Option<()> {
-    if ended() {
+    if !folding() {
         return None;
     }
     let mut tuple = NOBODY;
@@ -93,7 +93,7 @@ pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn icmp(sk: Ptr) -> Option<()> {
-    if ended() {
+    if !folding() {
         return None;
     }
     let mut tuple = NOBODY;

@@ -6,7 +6,7 @@ use c1m_common::{state::SYN_SENT, stats::hook};
 use crate::{
     fold::{NOBODY, entry},
     kernel::{Ptr, sock_state, traced_request, traced_socket},
-    maps::ended,
+    maps::folding,
 };
 
 /// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb [, int err])`
@@ -15,7 +15,7 @@ pub(crate) fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     let sk = Ptr(ctx.arg(0));
     let mut tuple = NOBODY;
     if sock_state(sk) == Some(SYN_SENT)
-        && !ended()
+        && folding()
         && traced_socket(sk, &mut tuple).is_some()
         && let Some(facts) = entry(&tuple, hook::RETRANSMIT)
     {
@@ -29,7 +29,7 @@ pub(crate) fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let request = Ptr(ctx.arg(1));
     let mut tuple = NOBODY;
-    if !ended()
+    if folding()
         && traced_request(request, &mut tuple).is_some()
         && let Some(facts) = entry(&tuple, hook::RETRANSMIT_SYNACK)
     {

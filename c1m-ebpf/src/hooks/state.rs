@@ -142,7 +142,9 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                     },
                 );
             }
-            if phase == phase::ENDED {
+            // An attempt that ends before every hook is there would have but half its facts.
+            if phase == phase::ENDED || (phase == phase::STARTING && !opened && from != ESTABLISHED)
+            {
                 return None;
             }
             if opened {

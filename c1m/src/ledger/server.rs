@@ -94,17 +94,26 @@ impl Standing {
     }
 }
 
-/// Books the server's view. `before` is how many stood when the trace began.
+/// What there was when the trace began.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// How many stood.
+    pub stood: u64,
+    /// Attempts that were under way.
+    pub begun: &'a HashSet<Tuple>,
+}
+
+/// Books the server's view.
 pub fn book(
-    before: u64,
+    before: Before<'_>,
     standing: &Standing,
     snapshot: &Snapshot,
     context: &Context<'_>,
 ) -> Ledger {
     let stats = &snapshot.stats.ends[1];
     let mut ledger = Ledger {
-        attempted: stats.established + before,
-        before,
+        attempted: stats.established + before.stood,
+        before: before.stood,
         standing: standing.accepted,
         closed: closed(stats),
         ..Ledger::default()
@@ -120,7 +129,7 @@ pub fn book(
         };
         ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
-    let mut failed = 0;
+    let (mut failed, mut half_seen) = (0, 0);
     let entries = snapshot
         .facts
         .iter()
@@ -148,11 +157,20 @@ pub fn book(
                 failed += 1;
                 ledger.lose(cause, &case, context.names);
             }
+            // Of an attempt that is older than the trace, silence tells nothing.
+            ServerVerdict::NeverEstablished(
+                Cause::Unexplained | Cause::GaveUp | Cause::SynUnanswered | Cause::RequestExpired,
+            ) if is_last && before.begun.contains(tuple) => half_seen += 1,
             ServerVerdict::NeverEstablished(cause) => {
                 ledger.attempted += 1;
                 ledger.lose(cause, &case, context.names);
             }
         }
+    }
+    if half_seen > 0 {
+        ledger.notes.push(format!(
+            "{half_seen} attempts that were under way when the trace began, and failed, are not counted"
+        ));
     }
     // The counters know of every failure, also of one whose entry found no room.
     let failures = stats.failed + stats.exited;

@@ -74,7 +74,7 @@ fn report(
         sight: sighting.sight,
         names: watch.names().unwrap_or(&nameless),
     };
-    let mut ledger = book(watch.stood_before, &standing, &sighting.snapshot, &context);
+    let mut ledger = book(watch.before(), &standing, &sighting.snapshot, &context);
     ledger.notes.extend(ended);
     let ports = args
         .port

@@ -64,7 +64,7 @@ fn report(
         names: watch.names().unwrap_or(&nameless),
     };
     let mut ledger = match watch.names() {
-        Some(_) => book(watch.stood_before, &standing, &sighting.snapshot, &context),
+        Some(_) => book(watch.before(), &standing, &sighting.snapshot, &context),
         None => untraced(server, &standing, &context),
     };
     for death in server.deaths() {

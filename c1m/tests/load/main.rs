@@ -5,3 +5,4 @@ mod bad_input;
 mod client;
 mod rig;
 mod server;
+mod traced;
