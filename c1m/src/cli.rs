@@ -199,6 +199,9 @@ pub struct LabArgs {
     /// Run every lab
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
+    /// Keep the records of the labs' runs in this directory, as NAME-1.json and on
+    #[arg(long, value_name = "DIR")]
+    pub records: Option<PathBuf>,
     /// How many labs run side by side
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    fs, io,
     net::{IpAddr, UdpSocket},
     time::{Duration, Instant},
 };
@@ -60,6 +60,8 @@ pub struct Sighting {
     pub host: Host,
     /// The smallest limit of the listeners' accept queues.
     pub accept_limit: Option<u32>,
+    /// Whether a listener is `c1m server`'s.
+    pub server_is_c1m: bool,
 }
 
 impl Sighting {
@@ -99,7 +101,8 @@ impl Watch {
         };
         watch.counters_before = watch.counters()?;
         watch.count_before()?;
-        watch.listened = watch.listens()? || target.is_some_and(|target| watch.is_local(target));
+        watch.listened =
+            !watch.listeners()?.is_empty() || target.is_some_and(|target| watch.is_local(target));
         Ok(watch)
     }
 
@@ -153,18 +156,6 @@ impl Watch {
         Ok(interrupted)
     }
 
-    /// Whether anybody listens on one of the ports now.
-    fn listens(&self) -> io::Result<bool> {
-        for namespace in &self.namespaces {
-            for &port in &self.ports {
-                if !census::listeners(namespace, port)?.is_empty() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
     /// Whether one of the namespaces has this address.
     fn is_local(&self, address: IpAddr) -> bool {
         let bound = |namespace: &Netns| namespace.run(|| UdpSocket::bind((address, 0)).is_ok());
@@ -191,18 +182,11 @@ impl Watch {
 
     /// Connections in the listeners' accept queues.
     fn waiting(&self) -> anyhow::Result<u64> {
-        let mut waiting = 0;
-        for namespace in &self.namespaces {
-            for &port in &self.ports {
-                let listeners =
-                    census::listeners(namespace, port).context("the census of listeners failed")?;
-                waiting += listeners
-                    .iter()
-                    .map(|listener| u64::from(listener.accept_queue))
-                    .sum::<u64>();
-            }
-        }
-        Ok(waiting)
+        let listeners = self.listeners().context("the census of listeners failed")?;
+        Ok(listeners
+            .iter()
+            .map(|listener| u64::from(listener.accept_queue))
+            .sum())
     }
 
     /// The end of the run: freezes the facts and reads everything but the census.
@@ -215,15 +199,18 @@ impl Watch {
             Some(tracer) => tracer.snapshot()?,
             None => Snapshot::default(),
         };
+        let listeners = self.listeners().context("the census of listeners failed")?;
         let children = snapshot.stats.ends[1].established > 0;
-        let server_end = self.listened || children || self.stood_before > 0 || self.listens()?;
+        let server_end =
+            self.listened || children || self.stood_before > 0 || !listeners.is_empty();
         let sight = self.sight(&snapshot, server_end, &counters);
         let namespace = self.server_namespace()?;
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
             host: Host::read(namespace).context("cannot read the host's limits")?,
-            accept_limit: self.accept_limit()?,
+            accept_limit: listeners.iter().map(|listener| listener.accept_limit).min(),
+            server_is_c1m: listeners.iter().any(|listener| is_ours(listener.inode)),
             counters,
             snapshot,
         })
@@ -290,18 +277,15 @@ impl Watch {
         self.namespaces.first().context("a watch has a namespace")
     }
 
-    fn accept_limit(&self) -> anyhow::Result<Option<u32>> {
-        let mut limit = None;
+    /// Who listens on the ports now, in all namespaces.
+    fn listeners(&self) -> io::Result<Vec<census::Listener>> {
+        let mut all = Vec::new();
         for namespace in &self.namespaces {
             for &port in &self.ports {
-                for listener in census::listeners(namespace, port)? {
-                    limit = Some(limit.map_or(listener.accept_limit, |least: u32| {
-                        least.min(listener.accept_limit)
-                    }));
-                }
+                all.extend(census::listeners(namespace, port)?);
             }
         }
-        Ok(limit)
+        Ok(all)
     }
 
     /// The census of the server's end, for our own client: every socket once. Says whether the tables
@@ -361,4 +345,24 @@ impl Watch {
             fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
         }
     }
+}
+
+/// Whether a `c1m` process has this socket among its first files, where a listener is.
+fn is_ours(inode: u32) -> bool {
+    const FIRST: u32 = 64;
+    let socket = format!("socket:[{inode}]");
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let holds = |process: &std::path::Path| {
+        let link = |fd| fs::read_link(process.join(format!("fd/{fd}")));
+        (0..FIRST).any(|fd| link(fd).is_ok_and(|to| to.as_os_str() == socket.as_str()))
+    };
+    processes
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .any(|process| {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            name.trim_end() == "c1m" && holds(&process)
+        })
 }

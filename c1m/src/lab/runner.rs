@@ -54,8 +54,30 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         [lab] => usize::from(alone(lab, &scratch)?),
         _ => side_by_side(&labs, args.jobs.max(1), &scratch)?,
     };
+    if let Some(records) = &args.records {
+        for lab in &labs {
+            keep(lab, &scratch.dir(lab)?, records)?;
+        }
+    }
     println!("{exact} passed, {} failed", labs.len() - exact);
     Ok(u8::from(exact < labs.len()))
+}
+
+/// Copies a lab's records to `records`, as NAME-1.json and on, in the order of its runs.
+fn keep(lab: &Lab, from: &Path, records: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(records).with_context(|| format!("cannot make {}", records.display()))?;
+    let files = fs::read_dir(from)?.filter_map(|file| Some(file.ok()?.path()));
+    let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
+    let mut runs: Vec<(u32, PathBuf)> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
+        .filter_map(|path| Some((number(&path)?, path)))
+        .collect();
+    runs.sort();
+    for (run, (_, path)) in (1..).zip(runs) {
+        let to = records.join(format!("{}-{run}.json", lab.name));
+        fs::copy(&path, &to).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Lab> {

@@ -147,6 +147,7 @@ async fn report(
             accept_limit: sighting.accept_limit,
             listener: Some(target.to_string()),
             client_is_c1m: true,
+            server_is_c1m: sighting.server_is_c1m,
             timeout_ms: u64::try_from(plan.timeout.as_millis()).ok(),
             nofile: sighting.host.nofile_hard,
             host: sighting.host,
