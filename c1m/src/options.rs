@@ -132,6 +132,10 @@ impl ClientPlan {
         );
         ensure!(args.retry < 255, "--retry {} is more than 254", args.retry);
         ensure!(
+            args.connections != Some(0),
+            "--connections 0 leaves nothing to do: --connections 1 or more"
+        );
+        ensure!(
             !args.timeout.is_zero(),
             "--timeout 0s leaves an attempt no time: --timeout 10s"
         );
@@ -218,10 +222,6 @@ impl ClientPlan {
 
 /// The sources of all attempts: from --ips, --per-ip, --connections, --sources and --port-range.
 fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
-    ensure!(
-        args.connections != Some(0),
-        "--connections 0 leaves nothing to do: --connections 1 or more"
-    );
     let (first_port, ports) = ports(args)?;
     let written = args.sources.as_ref().or(args.addresses.as_ref());
     let sources = match written {
@@ -249,14 +249,10 @@ fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
             "--port-range 1024-65535, or more --ips"
         }
     );
-    let default_ips = match (sources.extent, args.connections) {
-        (Some(extent), None) => extent,
-        (None, None) if sources.first.is_ipv4() && sources.first.is_loopback() => IPS,
-        (None, None) => 1,
-        (_, Some(connections)) => u32::try_from(connections.div_ceil(per_ip.into()))
-            .context("--connections: more than 2³² source addresses")?,
+    let ips = match args.ips {
+        Some(ips) => ips,
+        None => default_ips(&sources, args.connections, per_ip)?,
     };
-    let ips = args.ips.unwrap_or(default_ips);
     ensure!(ips > 0, "--ips 0 leaves no source address: --ips 1 or more");
     let all = u64::from(ips) * u64::from(per_ip);
     let connections = args.connections.unwrap_or(all);
@@ -293,6 +289,17 @@ fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
         args.target.port()
     );
     Ok(tuples)
+}
+
+/// How many source addresses, where --ips does not say.
+fn default_ips(sources: &Sources, connections: Option<u64>, per_ip: u32) -> anyhow::Result<u32> {
+    match (sources.extent, connections) {
+        (Some(extent), None) => Ok(extent),
+        (None, None) if sources.first.is_ipv4() && sources.first.is_loopback() => Ok(IPS),
+        (None, None) => Ok(1),
+        (_, Some(connections)) => u32::try_from(connections.div_ceil(per_ip.into()))
+            .context("--connections: more than 2³² source addresses"),
+    }
 }
 
 /// The first port, if it is ours to choose, and how many there are.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use c1m_common::{
     config::changed,
+    fact::Facts,
     state::{ESTABLISHED, SYN_RECV},
     stats::EndStats,
     tuple::Tuple,
@@ -120,13 +121,7 @@ pub fn book(
     };
     let queued: HashSet<&Tuple> = standing.queued.iter().collect();
     for tuple in &standing.queued {
-        let facts = snapshot.facts.get(tuple);
-        let case = Case {
-            source: source(tuple),
-            target: target(tuple),
-            outcome: None,
-            facts,
-        };
+        let case = case(tuple, snapshot.facts.get(tuple));
         ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
     let (mut failed, mut half_seen) = (0, 0);
@@ -143,12 +138,7 @@ pub fn book(
             true => standing.ends.get(tuple).copied().unwrap_or_default(),
             false => ServerEnd::Absent,
         };
-        let case = Case {
-            source: source(tuple),
-            target: target(tuple),
-            outcome: None,
-            facts: Some(facts),
-        };
+        let case = case(tuple, Some(facts));
         match judge_server(facts, end, context) {
             ServerVerdict::Stray | ServerVerdict::Counted => {}
             ServerVerdict::Recovered(_) if is_last && queued.contains(tuple) => {}
@@ -180,6 +170,16 @@ pub fn book(
         "no entry",
     );
     ledger
+}
+
+/// An attempt of which only the kernel told.
+fn case<'a>(tuple: &Tuple, facts: Option<&'a Facts>) -> Case<'a> {
+    Case {
+        source: source(tuple),
+        target: target(tuple),
+        outcome: None,
+        facts,
+    }
 }
 
 /// Closed by either program in its lifetime, or by the peer.

@@ -12,7 +12,7 @@ use rustix::{event::epoll::EventFlags, io::Errno, net::sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    open::open,
+    open::{end, open},
     outcome::{Outcome, Slab, Stage},
     pace::Rate,
     stats::{Common, WorkerStats},
@@ -382,29 +382,17 @@ impl Dialer<'_> {
         let ended_ms = self.since_start_ms();
         for (local, slot) in self.connections.iter_mut().enumerate() {
             let Some(socket) = slot.take() else { continue };
+            end(socket, self.config.close);
             let index = self.config.first + local;
             let outcome = self.slab.get(index);
-            match self.config.close {
-                // Dropped with the process.
-                Close::None => std::mem::forget(socket),
-                close => {
-                    if close == Close::Rst {
-                        // It can't fail on a socket; and if it did, the socket would close by FIN.
-                        let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
-                    }
-                    drop(socket);
-                    if outcome.stage == Stage::Established {
-                        let stage = Stage::Closed;
-                        self.slab.set(
-                            index,
-                            Outcome {
-                                stage,
-                                ended_ms,
-                                ..outcome
-                            },
-                        );
-                    }
-                }
+            if self.config.close != Close::None && outcome.stage == Stage::Established {
+                let stage = Stage::Closed;
+                let closed = Outcome {
+                    stage,
+                    ended_ms,
+                    ..outcome
+                };
+                self.slab.set(index, closed);
             }
         }
     }

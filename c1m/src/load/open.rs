@@ -1,8 +1,9 @@
-//! The system calls of one connection attempt.
+//! The system calls of one connection: to open and to end it.
 
 use std::{
     net::SocketAddr,
     os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::{
@@ -11,6 +12,7 @@ use rustix::{
 };
 
 use super::outcome::Stage;
+use crate::cli::Close;
 
 /// Opens a connection without waiting: the socket, its port, and whether it stands already.
 pub(super) fn open(
@@ -71,5 +73,18 @@ fn bind_address_no_port(socket: &OwnedFd) -> Result<(), Errno> {
     match done {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
+}
+
+/// Ends a connection as `--close` says.
+pub(super) fn end(socket: OwnedFd, how: Close) {
+    match how {
+        // It closes with the process.
+        Close::None => std::mem::forget(socket),
+        Close::Fin => drop(socket),
+        Close::Rst => {
+            // It can't fail on a socket; and if it did, the socket would close by FIN.
+            let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
     }
 }

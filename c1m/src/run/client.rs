@@ -16,7 +16,7 @@ use crate::{
     report::record::Record,
     trace::read::Names,
     verdict::Context,
-    watch::Watch,
+    watch::{Sighting, Watch},
 };
 
 /// Opens the connections, holds them, says what stands and why the others do not, and closes them. SIGINT
@@ -111,24 +111,14 @@ async fn report(
         &context,
     );
     if interrupted {
-        ledger
-            .notes
-            .push("the socket tables changed while the census was taken".to_owned());
+        let note = "the socket tables changed while the census was taken";
+        ledger.notes.push(note.to_owned());
     }
-    if !sighting.sight.server_end {
-        ledger.notes.push(format!(
-            "the server's end of {target} is not on this host (or in a namespace that was not named): \
-             standing is what the client says"
-        ));
-    }
-    if as_root && watch.names().is_some() {
-        ledger
-            .notes
-            .push("the workload ran as root, which is exempt from fs.file-max".to_owned());
-    }
-    for death in client.deaths() {
-        ledger.notes.push(format!("client {death}"));
-    }
+    ledger.notes.extend(remarks(
+        client,
+        &sighting,
+        as_root && watch.names().is_some(),
+    ));
     let holders = match watch.namespaces().first() {
         Some(namespace) => census::holders(namespace, target)?,
         None => Default::default(),
@@ -154,4 +144,26 @@ async fn report(
             ..RemedyContext::default()
         },
     }))
+}
+
+/// What the reader has to know of this run besides its sums.
+fn remarks(client: &ClientRun, sighting: &Sighting, traced_as_root: bool) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !sighting.sight.server_end {
+        remarks.push(format!(
+            "the server's end of {} is not on this host (or in a namespace that was not named): \
+             standing is what the client says",
+            client.plan().target
+        ));
+    }
+    if traced_as_root {
+        remarks.push("the workload ran as root, which is exempt from fs.file-max".to_owned());
+    }
+    remarks.extend(
+        client
+            .deaths()
+            .iter()
+            .map(|death| format!("client {death}")),
+    );
+    remarks
 }

@@ -3,7 +3,7 @@
 use super::rig::{Net, refusal};
 
 #[test]
-fn one_line_and_status_2_and_nothing_started() {
+fn the_server_refuses_in_one_line_with_status_2() {
     let net = Net::new();
     let port_taken = net.free("127.0.0.1");
     let taken = net
@@ -29,6 +29,15 @@ fn one_line_and_status_2_and_nothing_started() {
             &["server", "--per-worker", "4294967295"],
             &["RLIMIT_NOFILE", "ulimit -n"],
         ),
+        (&["worker", "--config", "{}"], &["worker"]),
+    ];
+    assert_refused(&net, cases);
+    drop(taken);
+}
+
+#[test]
+fn the_client_refuses_likewise() {
+    let cases: &[(&[&str], &[&str])] = &[
         (
             &["client", "--ips", "2", "--connections", "50001"],
             &["50001", "50000", "--ips"],
@@ -74,8 +83,12 @@ fn one_line_and_status_2_and_nothing_started() {
             ],
             &["itself", "--port-range"],
         ),
-        (&["worker", "--config", "{}"], &["worker"]),
     ];
+    assert_refused(&Net::new(), cases);
+}
+
+/// Each refused in one line that has all of the words.
+fn assert_refused(net: &Net, cases: &[(&[&str], &[&str])]) {
     for (args, words) in cases {
         let child = net.spawn(Some(10_000), args);
         let said = refusal(&child.wait_with_output().expect("it ends"));
@@ -83,7 +96,6 @@ fn one_line_and_status_2_and_nothing_started() {
             assert!(said.contains(word), "{args:?}: `{word}` is not in: {said}");
         }
     }
-    drop(taken);
 }
 
 #[test]
