@@ -99,6 +99,10 @@ impl Watch {
             begun_before: HashSet::new(),
             listened: false,
         };
+        let tracer = watch.tracer.iter();
+        for refusal in tracer.flat_map(|tracer| &tracer.choice.refusals) {
+            eprintln!("c1m: the kernel refused {refusal}");
+        }
         watch.counters_before = watch.counters()?;
         watch.count_before()?;
         watch.listened =

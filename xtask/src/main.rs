@@ -14,6 +14,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 /// The project's own commands.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Verb {
     Test,
     /// Set the machine up, build, and lose real connections: ends in the loss table
     Demo,
+    /// Boot Debian's stock kernels in emulated machines: the labs, any command, or a shell
+    Vm(vm::Options),
 }
 
 /// The names of the verbs, as documents may use them.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Test => test::run(),
         Verb::Demo => demo::run(),
+        Verb::Vm(options) => vm::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,6 +31,35 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the kernel matrix runs besides.
+const VM_TOOLS: &[Tool] = &[
+    Tool {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        needed_by: "emulated machines",
+    },
+    Tool {
+        program: "busybox",
+        package: "busybox-static",
+        needed_by: "what they have inside",
+    },
+    Tool {
+        program: "cpio",
+        package: "cpio",
+        needed_by: "packing it",
+    },
+    Tool {
+        program: "xz",
+        package: "xz-utils",
+        needed_by: "unpacking modules",
+    },
+    Tool {
+        program: "depmod",
+        package: "kmod",
+        needed_by: "their order",
+    },
+];
+
 /// The linker for `bpfel-unknown-none`; later ones want an LLVM besides the compiler's.
 pub(crate) const BPF_LINKER_VERSION: &str = "0.10.3";
 
@@ -93,7 +122,17 @@ pub(crate) fn owner_of(file: &Path) -> Option<String> {
 
 /// Installs what the labs run and this machine lacks; not as root, fails with the line that does it.
 pub(crate) fn tools() -> Result<()> {
-    let missing: Vec<&Tool> = TOOLS
+    install_missing(TOOLS)
+}
+
+/// The same for what emulated machines need, and run inside.
+pub(crate) fn vm_tools() -> Result<()> {
+    tools()?;
+    install_missing(VM_TOOLS)
+}
+
+fn install_missing(tools: &'static [Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools
         .iter()
         .filter(|tool| command::which(tool.program).is_none())
         .collect();

@@ -18,20 +18,20 @@ const MAY_SKIP: &[MaySkip] = &[];
 
 /// How many ran, and how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Count {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let skipped = if self.skipped > 0 {
             format!(", {} skipped", self.skipped)
         } else {
@@ -144,14 +144,14 @@ fn test_result(line: &str) -> Option<Count> {
 /// Counts the labs' lines: `lab NAME expected … found … exact` passed, `lab NAME skipped: why` did not run, and
 /// every other line of a lab is a failure.
 #[derive(Debug, Default)]
-struct Labs {
+pub(crate) struct Labs {
     count: Count,
     /// The sum that c1m itself prints.
     said: Option<(u64, u64)>,
 }
 
 impl Labs {
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["lab", name, "skipped" | "skipped:", ..] => self.count.add(judge_skip(name, MAY_SKIP)),
@@ -168,7 +168,7 @@ impl Labs {
     }
 
     /// The count, checked against the sum that c1m printed.
-    fn end(self) -> Count {
+    pub(crate) fn end(self) -> Count {
         let mut count = self.count;
         // A skip that counts as a failure here is none there, so failures may be more.
         let agrees = |(passed, failed)| passed == count.passed && failed <= count.failed;
