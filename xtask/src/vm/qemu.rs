@@ -17,6 +17,16 @@ use crate::command;
 pub(super) const EXIT: &str = "c1m-vm: exit status";
 /// How many lines of the console a failure shows.
 const TAIL_LINES: usize = 40;
+/// How a kernel's last words begin: from there on all is kept, up to a limit.
+const OOPS: [&str; 5] = [
+    "Oops",
+    "BUG:",
+    "kernel BUG at",
+    "int3:",
+    "general protection",
+];
+/// That limit.
+const OOPS_LINES_MAX: usize = 120;
 
 /// A machine to be.
 #[derive(Debug)]
@@ -132,6 +142,7 @@ impl Running {
         let begin = Instant::now();
         let (mut status, mut why) = (None, None);
         let mut tail = VecDeque::new();
+        let mut tail_lines = TAIL_LINES;
         loop {
             let left = time_max.map_or(Duration::MAX, |max| max.saturating_sub(begin.elapsed()));
             match lines.recv_timeout(left) {
@@ -144,8 +155,11 @@ impl Running {
                     if line.contains("Kernel panic") {
                         why = Some("the kernel panicked".to_owned());
                     }
+                    if OOPS.iter().any(|start| line.contains(start)) {
+                        tail_lines = OOPS_LINES_MAX;
+                    }
                     tail.push_back(line);
-                    if tail.len() > TAIL_LINES {
+                    if tail.len() > tail_lines {
                         tail.pop_front();
                     }
                 }
