@@ -50,6 +50,10 @@ pub struct EndStats {
     pub fin_wait_2: u64,
     /// Entered TIME_WAIT, as far as state changes tell (FIN_WAIT2 or CLOSING → CLOSE without error).
     pub time_wait: u64,
+    /// When the first became ESTABLISHED, monotonic; 0 for none.
+    pub first_established_ns: u64,
+    /// When the last did.
+    pub last_established_ns: u64,
 }
 
 /// All counters of one CPU.
@@ -77,11 +81,18 @@ pub struct Stats {
 }
 
 const _: () = {
-    assert!(size_of::<EndStats>() == 72);
-    assert!(size_of::<Stats>() == 144 + 32 + 8 + 16 + 8 + 88 + 8 + 32);
+    assert!(size_of::<EndStats>() == 88);
+    assert!(size_of::<Stats>() == 176 + 32 + 8 + 16 + 8 + 88 + 8 + 32);
 };
 
 impl EndStats {
+    /// From the first that became ESTABLISHED to the last, in s; 0 without two.
+    pub fn establish_s(&self) -> f64 {
+        self.last_established_ns
+            .saturating_sub(self.first_established_ns) as f64
+            / 1e9
+    }
+
     /// Adds another CPU's.
     pub fn add(&mut self, other: &Self) {
         self.established += other.established;
@@ -93,6 +104,11 @@ impl EndStats {
         self.exited += other.exited;
         self.fin_wait_2 += other.fin_wait_2;
         self.time_wait += other.time_wait;
+        self.last_established_ns = self.last_established_ns.max(other.last_established_ns);
+        self.first_established_ns = match (self.first_established_ns, other.first_established_ns) {
+            (0, first) | (first, 0) => first,
+            (one, another) => one.min(another),
+        };
     }
 }
 

@@ -127,7 +127,7 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                 stats.time_wait += 1;
             }
         }
-        _ if opened && phase == phase::RUNNING && !has_entries() => stats.established += 1,
+        _ if opened && phase == phase::RUNNING && !has_entries() => count_established(stats),
         (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
             let mut tuple = NOBODY;
             fill_tuple(sk, side, ports, &mut tuple)?;
@@ -148,7 +148,7 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                 return None;
             }
             if opened {
-                stats.established += 1;
+                count_established(stats);
                 established(side, &tuple);
             } else {
                 left(
@@ -167,6 +167,16 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
         _ => {}
     }
     Some(())
+}
+
+/// One more that became ESTABLISHED, and when.
+#[inline(always)]
+fn count_established(stats: &mut EndStats) {
+    stats.established += 1;
+    stats.last_established_ns = now_ns();
+    if stats.first_established_ns == 0 {
+        stats.first_established_ns = stats.last_established_ns;
+    }
 }
 
 /// The entry, if there is one, learns that the attempt got through.

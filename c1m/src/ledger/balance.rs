@@ -25,6 +25,8 @@ pub struct Frame {
     pub elapsed_s: f64,
     /// From the first attempt to the last that settled, in s.
     pub establish_s: f64,
+    /// How many stood after that time.
+    pub established: u64,
     /// The server's address and port, or the ports.
     pub target: String,
     /// What could be seen.
@@ -67,7 +69,6 @@ impl Ledger {
                 count,
             })
             .collect();
-        let standing_then = self.standing as f64;
         Record {
             schema: SCHEMA,
             role: frame.role,
@@ -78,7 +79,7 @@ impl Ledger {
             elapsed_s: frame.elapsed_s,
             establish_s: frame.establish_s,
             conn_per_s: match frame.establish_s > 0.0 {
-                true => (standing_then / frame.establish_s) as u64,
+                true => (frame.established as f64 / frame.establish_s) as u64,
                 false => 0,
             },
             host: frame.remedy.host.to_json(),

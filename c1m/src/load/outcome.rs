@@ -164,6 +164,12 @@ impl Slab {
         }
     }
 
+    /// How many attempts ever were established.
+    pub fn established(&self) -> u64 {
+        let established = |&index: &usize| self.get(index).is_established();
+        (0..self.len()).filter(established).count() as u64
+    }
+
     /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.
     pub fn establish_s(&self) -> f64 {
         let tried = (0..self.len())

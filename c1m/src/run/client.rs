@@ -129,6 +129,7 @@ async fn report(
         started: Some(wall),
         elapsed_s: started.elapsed().as_secs_f64(),
         establish_s: slab.establish_s(),
+        established: slab.established(),
         target: target.to_string(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,

@@ -14,7 +14,7 @@ use crate::{
     load::server::ServerRun,
     options::{Identity, ServerPlan},
     report::record::Record,
-    trace::read::{Names, Snapshot},
+    trace::read::Names,
     verdict::Context,
     watch::Watch,
 };
@@ -65,7 +65,7 @@ fn report(
     };
     let mut ledger = match watch.names() {
         Some(_) => book(watch.before(), &standing, &sighting.snapshot, &context),
-        None => untraced(server, &standing, &context),
+        None => untraced(server, &standing),
     };
     for death in server.deaths() {
         ledger.notes.push(format!("server {death}"));
@@ -98,7 +98,8 @@ fn report(
         role: "server".to_owned(),
         started: Some(started.1),
         elapsed_s: started.0.elapsed().as_secs_f64(),
-        establish_s: established_s(&sighting.snapshot),
+        establish_s: sighting.snapshot.stats.ends[1].establish_s(),
+        established: sighting.snapshot.stats.ends[1].established,
         target: server.address().to_string(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,
@@ -115,14 +116,8 @@ fn report(
     }))
 }
 
-/// From the first connection to the last that was established, in s; 0 if the kernel side did not see it.
-fn established_s(snapshot: &Snapshot) -> f64 {
-    let _ = snapshot;
-    0.0
-}
-
 /// Without a tracer: what the workers counted, and who waits in the accept queue.
-fn untraced(server: &ServerRun, standing: &Standing, context: &Context<'_>) -> Ledger {
+fn untraced(server: &ServerRun, standing: &Standing) -> Ledger {
     let totals = server.totals();
     let queued = standing.queued.len() as u64;
     let mut ledger = Ledger {
@@ -131,7 +126,6 @@ fn untraced(server: &ServerRun, standing: &Standing, context: &Context<'_>) -> L
         closed: totals.closed_fin + totals.closed_rst,
         ..Ledger::default()
     };
-    let _ = context;
     ledger.lose_unnamed(Cause::ServerExited, totals.died, "dead workers");
     let place = format!("listener {}", server.address());
     ledger.lose_unnamed(Cause::AcceptStarved, queued, &place);
