@@ -6,9 +6,37 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{load::worker, run};
 
+const EXAMPLES: &str = "\
+Examples:
+  sudo c1m trace -- server                      in one terminal
+  sudo c1m trace -- client --ips 40             in another: 40 × 25,000 connections, and why any is missing
+  sudo c1m trace --port 9001 -- ./my-server     somebody else's server, with whatever clients come
+  sudo c1m trace --port 9001                    what runs already, until Ctrl-C
+  sudo c1m lab field-notes                      see a loss explained, and healed
+  c1m causes accept-queue-full-cookie           what a cause is, and what to do
+
+Exit status: 0 all stand or were closed as asked, 1 some were lost, 2 bad usage or a host that can't,
+3 the ledger does not balance.";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  sudo c1m trace --json run.json -- client --target 127.0.0.1:8000 --ips 40 --hold 5s
+  sudo c1m trace --netns web -- client --target 10.0.0.2:8000 --sources 10.0.0.1 --connections 1000
+  sudo c1m trace --port 9001 -- python3 server.py
+
+What is traced runs as the user who called sudo. Ctrl-C and SIGTERM end the run; the report comes all the
+same. A record can be printed again: c1m report run.json";
+
+const CLIENT_EXAMPLES: &str = "\
+Examples:
+  c1m client --ips 40                           127.0.1.1 to 127.0.1.40, 25,000 connections each
+  c1m client --connections 5000 --rate 500/s --hold 10s
+  c1m client --target [::1]:8000 --connections 1000
+  sudo c1m client --target 10.0.0.1:8000 --dev eth0 --addresses 10.0.0.100-139";
+
 /// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -97,6 +125,7 @@ pub enum Ports {
 
 /// Options of `c1m client`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = CLIENT_EXAMPLES)]
 pub struct ClientArgs {
     /// Address and port to connect to
     #[arg(long, default_value = "127.0.0.1:8000")]
@@ -156,6 +185,7 @@ pub struct ClientArgs {
 
 /// Options of `c1m trace`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = TRACE_EXAMPLES)]
 pub struct TraceArgs {
     /// Write the record of the run to this file, as JSON
     #[arg(long)]

@@ -73,7 +73,7 @@ impl Tracer {
             .map_max_entries("FACTS", filter.entries)
             .map_max_entries("CHANGED", filter.entries)
             .load(OBJECT)
-            .context("the kernel refused the eBPF maps (is BPF locked down, or the memory limit too low?)")?;
+            .map_err(|error| preflight::no_bpf(&error))?;
         let btf = Btf::from_sys_fs().context("the kernel's BTF cannot be read")?;
         let mut refused = Vec::new();
         for hook in &choice.taken {

@@ -21,3 +21,16 @@ pub fn check() -> anyhow::Result<KernelTypes> {
     }
     KernelTypes::load()
 }
+
+/// What to say when the kernel takes no eBPF at all: the system call's own error, and where to look.
+pub(super) fn no_bpf(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    anyhow::anyhow!(
+        "this kernel takes no eBPF maps or programs from c1m (bpf(): {deepest}): it needs CONFIG_BPF_SYSCALL, \
+         CAP_BPF and CAP_PERFMON or CAP_SYS_ADMIN, and no lockdown (/sys/kernel/security/lockdown) or seccomp \
+         filter in the way; server and client run without"
+    )
+}
