@@ -232,6 +232,13 @@ pub(super) fn tool(
 /// Sets RLIMIT_NOFILE for good. System calls only: it runs between fork and exec.
 fn limit(nofile: Option<u64>) -> io::Result<()> {
     let Some(nofile) = nofile else { return Ok(()) };
+    // Before 5.11 eBPF maps count as locked memory, and the right to raise that limit goes too. A later kernel
+    // does not ask, so a failure is none.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
     setrlimit(
         Resource::Nofile,
         Rlimit {

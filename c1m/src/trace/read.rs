@@ -30,6 +30,16 @@ impl Names {
         }
     }
 
+    /// A kernel with these drop reasons.
+    #[cfg(test)]
+    pub(crate) fn of_drops(reasons: &[(u32, &str)]) -> Self {
+        let named = |(number, name): &(u32, &str)| (*number, (*name).to_owned());
+        Self {
+            drop_reasons: reasons.iter().map(named).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The number of a drop reason on this kernel.
     pub fn drop_reason(&self, name: &str) -> Option<u32> {
         self.drop_reasons

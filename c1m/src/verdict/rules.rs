@@ -85,6 +85,15 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
     let queue = &facts.queue;
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0
         || queue.accept_limit > 0 && queue.accept_queue >= queue.accept_limit;
+    // Kernels that name the socket but not yet this reason (6.11, 6.12) give none at all when `tcp_check_req` finds no
+    // room. A full queue at that moment tells it from the others without one.
+    let nameless = context.names.drop_reason("TCP_LISTEN_OVERFLOW").is_none()
+        && drop.flags & (drop_flag::ACCEPT_QUEUE_FULL | drop_flag::NO_REASON)
+            == drop_flag::ACCEPT_QUEUE_FULL;
+    let reason = match reason {
+        "NOT_SPECIFIED" if nameless => "TCP_LISTEN_OVERFLOW",
+        told => told,
+    };
     match (reason, full) {
         ("TCP_LISTEN_OVERFLOW", true) if facts.server.resets_sent > 0 => {
             Cause::AcceptQueueFullReset
@@ -153,4 +162,50 @@ pub(super) fn server_gone(end: &End) -> Option<Cause> {
         _ => return None,
     };
     Some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use c1m_common::fact::QueueState;
+
+    use super::*;
+    use crate::{trace::read::Names, verdict::Sight};
+
+    fn judged(reasons: &[(u32, &str)], reason: u16, flags: u8) -> Cause {
+        let drop = SkbDrop {
+            reason,
+            flags,
+            ..SkbDrop::default()
+        };
+        let facts = Facts {
+            queue: QueueState {
+                accept_queue: 9,
+                accept_limit: 8,
+                ..QueueState::default()
+            },
+            ..Facts::default()
+        };
+        let context = Context {
+            sight: Sight::default(),
+            names: &Names::of_drops(reasons),
+        };
+        ack_freed(&drop, &facts, &context)
+    }
+
+    #[test]
+    fn a_full_queue_tells_an_ack_without_a_reason_where_the_reason_has_no_name() {
+        const FULL: u8 = drop_flag::RX_LISTENER | drop_flag::ACCEPT_QUEUE_FULL;
+        let without = [(2, "NOT_SPECIFIED"), (3, "NO_SOCKET")];
+        assert_eq!(judged(&without, 2, FULL), Cause::AcceptQueueFullAck);
+        assert_eq!(judged(&without, 3, FULL), Cause::AcceptQueueFullCookie);
+        assert_eq!(
+            judged(&without, 2, drop_flag::RX_LISTENER),
+            Cause::NotObservable
+        );
+        let no_reason = FULL | drop_flag::NO_REASON;
+        assert_eq!(judged(&without, 2, no_reason), Cause::NotObservable);
+        let with = [(2, "NOT_SPECIFIED"), (9, "TCP_LISTEN_OVERFLOW")];
+        assert_eq!(judged(&with, 2, FULL), Cause::NotObservable);
+        assert_eq!(judged(&with, 9, FULL), Cause::AcceptQueueFullAck);
+    }
 }
