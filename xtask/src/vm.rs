@@ -53,6 +53,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "the machines are x86_64, and they run the c1m of this host: this needs an x86_64 host"
         );
     }
+    if work == Work::Shell && !std::io::stdin().is_terminal() {
+        bail!("a shell needs a terminal: name a command after --, or run the labs by --labs");
+    }
     setup::vm_tools()?;
     ebpf::build_object()?;
     ebpf::build_c1m()?;
@@ -68,7 +71,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             initramfs: initramfs::build(&kernel, &script)?,
             memory_mib: options.memory,
             time_max: (work != Work::Shell).then(|| Duration::from_secs(options.minutes * 60)),
-            interactive: std::io::stdin().is_terminal(),
+            // A terminal shared with QEMU would hide the command's exit status.
+            interactive: work == Work::Shell,
         };
         if machine.interactive {
             println!("(Ctrl-A X ends the machine)");
