@@ -41,22 +41,24 @@ const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 8 * 4);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {
-    /// Being attached; the census of what stood before is being taken. Facts are not folded yet.
-    pub const STARTING: u32 = 0;
+    /// Being attached: nothing is counted or folded, only listeners are kept.
+    pub const ATTACHING: u32 = 0;
+    /// All is attached, and the census of what stands before the run is being taken: what changes is noted in
+    /// `CHANGED`, the last change of each tuple.
+    pub const STARTING: u32 = 1;
     /// The run.
-    pub const RUNNING: u32 = 1;
-    /// The end: facts no longer change, what changes is noted in `CHANGED` for the census.
-    pub const ENDED: u32 = 2;
+    pub const RUNNING: u32 = 2;
+    /// The end: facts no longer change, what changes is noted in `CHANGED` for the census, the first change of
+    /// each tuple.
+    pub const ENDED: u32 = 3;
 }
 
-/// Bits of the `CHANGED` map's values: what happened to a socket while a census was being taken.
+/// The `CHANGED` map's values: what happened to a server's socket while a census was being taken.
 pub mod changed {
-    /// The client's socket was established.
-    pub const CLIENT_ESTABLISHED: u32 = 1;
-    /// The client's socket left ESTABLISHED.
-    pub const CLIENT_CLOSED: u32 = 2;
-    /// The server's socket was established.
-    pub const SERVER_ESTABLISHED: u32 = 4;
-    /// The server's socket left ESTABLISHED.
-    pub const SERVER_CLOSED: u32 = 8;
+    /// It was established.
+    pub const ESTABLISHED: u32 = 1;
+    /// It left ESTABLISHED.
+    pub const CLOSED: u32 = 2;
+    /// It left ESTABLISHED, and no program had accepted it.
+    pub const CLOSED_QUEUED: u32 = 3;
 }

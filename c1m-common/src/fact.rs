@@ -55,6 +55,8 @@ pub mod end_flag {
     pub const NO_SOCKET: u8 = 1 << 1;
     /// The change came from a close of the socket's own process, not from the network.
     pub const LOCAL: u8 = 1 << 2;
+    /// The end counts as a failure, and not among the everyday closes.
+    pub const FAILURE: u8 = 1 << 3;
 }
 
 /// Drops of one kind of segment of one attempt, by `kfree_skb`.
@@ -152,6 +154,11 @@ pub struct Facts {
     pub last_drop: u8,
     /// Zero.
     pub pad: [u8; 3],
+    /// How often connect() gave up this tuple before it sent a SYN (`inet_hash_connect`): port 0 means that no
+    /// port was free. Counted over all attempts of the tuple.
+    pub unsent: u32,
+    /// Zero.
+    pub pad_end: u32,
 }
 
 /// Values of [`Facts::last_drop`].
@@ -168,7 +175,7 @@ const _: () = {
     assert!(size_of::<SkbDrop>() == 16);
     assert!(size_of::<End>() == 24);
     assert!(size_of::<QueueState>() == 16);
-    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 8 + 3 * 16 + 8);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 8 + 3 * 16 + 16);
     assert!(core::mem::offset_of!(Facts, client) == 48);
     assert!(core::mem::offset_of!(Facts, queue) == 96);
     assert!(core::mem::offset_of!(Facts, syn_drops) == 112);

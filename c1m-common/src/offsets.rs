@@ -66,6 +66,10 @@ pub struct Offsets {
     pub dev_net: u32,
     /// `task_struct.flags`
     pub task_flags: u32,
+    /// `tcp_sock.snd_una`: of a socket in SYN_SENT the sequence number of its SYN, 0 before there is one
+    pub snd_una: u32,
+    /// `tcp_request_sock.rcv_isn`: the sequence number of the client's SYN
+    pub rcv_isn: u32,
     /// Zero.
     pub pad: u32,
 }
@@ -73,4 +77,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 32 * 4);
+const _: () = assert!(size_of::<Offsets>() == 34 * 4);

@@ -2,7 +2,8 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
-    fact::{End, Facts, QueueState, SkbDrop, last_drop},
+    config::phase,
+    fact::{End, Facts, QueueState, SkbDrop, end_flag, last_drop},
     stats::hook,
     tuple::Tuple,
 };
@@ -79,16 +80,46 @@ pub(crate) fn lose(hook: usize) {
     }
 }
 
+/// The entry of the attempt whose SYN has this sequence number, made if need be. None as [`entry`].
+#[inline(always)]
+pub(crate) fn entry_of(tuple: &Tuple, sequence: u32, hook: usize) -> Option<&'static mut Facts> {
+    begin(tuple, sequence);
+    let facts = entry(tuple, hook)?;
+    facts.generation = sequence;
+    Some(facts)
+}
+
+/// Whether an entry tells of a failure, so that it must outlive its attempt.
+#[inline(always)]
+fn tells(facts: &Facts) -> bool {
+    facts.first_drop_ns != 0
+        || facts.syn_retransmits | facts.synack_retransmits != 0
+        || facts.client.icmp_err != 0
+        || (facts.client.flags | facts.server.flags) & end_flag::FAILURE != 0
+}
+
 /// Makes room for the attempt that begins with this SYN: if the tuple has an entry of an earlier attempt,
 /// that one goes to the ring buffer.
 #[inline(always)]
 pub(crate) fn begin(tuple: &Tuple, sequence: u32) {
     let Some(facts) = existing(tuple) else { return };
-    let ended = facts.client.closed_ns != 0 || facts.server.closed_ns != 0;
-    if facts.generation == sequence || (facts.generation == 0 && !ended) {
-        facts.generation = sequence;
+    if facts.generation == sequence {
         return;
     }
+    if tells(facts) {
+        keep(tuple, facts);
+    }
+    let (reused, unsent) = (facts.reused + 1, facts.unsent);
+    *facts = EMPTY;
+    facts.reused = reused;
+    facts.unsent = unsent;
+    facts.generation = sequence;
+    facts.first_ns = now_ns();
+}
+
+/// Hands the facts of an attempt that is over to the tracer.
+#[inline(always)]
+fn keep(tuple: &Tuple, facts: &Facts) {
     match GENERATIONS.reserve::<Generation>(0) {
         Some(mut room) => {
             let place = room.as_mut_ptr();
@@ -105,11 +136,6 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32) {
             }
         }
     }
-    let reused = facts.reused + 1;
-    *facts = EMPTY;
-    facts.reused = reused;
-    facts.generation = sequence;
-    facts.first_ns = now_ns();
 }
 
 /// Notes the time of a drop, and that it was the last.
@@ -164,14 +190,20 @@ pub(crate) fn end(facts: &mut Facts, side: Side) -> &mut End {
     }
 }
 
-/// Notes what happened to a socket while a census is being taken.
+/// Notes what happened to a server's socket while a census is being taken: the last of it before the run, the
+/// first of it after the run, for these tell what stood at the moment in between.
 #[inline(always)]
-pub(crate) fn note_changed(tuple: &Tuple, bits: u32) {
-    let before = CHANGED.get_ptr(tuple).map_or(0, |before| {
-        // SAFETY: a live value of a map that nothing is deleted from.
-        unsafe { *before }
-    });
-    if CHANGED.insert(tuple, before | bits, 0).is_err() {
+pub(crate) fn note_changed(tuple: &Tuple, what: u32, phase: u32) {
+    let flags = if phase == phase::ENDED {
+        // What is there already came first.
+        if CHANGED.get_ptr(tuple).is_some() {
+            return;
+        }
+        u64::from(BPF_NOEXIST)
+    } else {
+        0
+    };
+    if CHANGED.insert(tuple, what, flags).is_err() && flags == 0 {
         lose(hook::STATE);
     }
 }

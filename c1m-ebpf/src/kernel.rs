@@ -227,6 +227,12 @@ pub(crate) fn sock_state(sk: Ptr) -> Option<u8> {
     sk.read(offset!(skc_state))
 }
 
+/// The sequence number of the SYN of a socket in SYN_SENT (`tcp_connect_init`); 0 if it has sent none.
+#[inline(always)]
+pub(crate) fn syn_sequence(sk: Ptr) -> Option<u32> {
+    sk.read(offset!(snd_una))
+}
+
 /// Whether the current process is on its way out.
 #[inline(always)]
 pub(crate) fn current_is_exiting() -> bool {

@@ -31,6 +31,7 @@ pub(crate) struct Header {
     pub(crate) source_port: u16,
     dest_port: u16,
     pub(crate) sequence: u32,
+    pub(crate) acknowledged: u32,
     pub(crate) flags: u8,
 }
 
@@ -72,6 +73,7 @@ impl Header {
             source_port: u16::from_be_bytes([tcp[0], tcp[1]]),
             dest_port: u16::from_be_bytes([tcp[2], tcp[3]]),
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            acknowledged: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
             flags: tcp[13],
         })
     }

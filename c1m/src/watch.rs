@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     net::{IpAddr, UdpSocket},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -15,7 +14,7 @@ use crate::{
     ledger::{
         census::{self, Side, Socket},
         counters::Counters,
-        server::{Asked, Before, Standing},
+        server::Before,
     },
     netns::Netns,
     report::record::{Crosscheck, Observability, States},
@@ -27,10 +26,7 @@ use crate::{
     verdict::{Sight, crosscheck::crosscheck},
 };
 
-/// How long the listeners get to accept what waits, once the run is over, as long as they make headway.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Without headway for this long, nobody accepts.
-const STUCK: Duration = Duration::from_millis(400);
+mod queue;
 
 /// A watched run.
 pub struct Watch {
@@ -115,12 +111,14 @@ impl Watch {
         self.namespaces.iter().map(read).collect()
     }
 
-    /// What stood before: what the census finds and the tracer did not see being established, and what it
-    /// did not find because the tracer saw it being closed.
+    /// What stood before: what the census finds, but for what the tracer saw changing until the run began.
     fn count_before(&mut self) -> anyhow::Result<()> {
-        let mut found = HashMap::new();
+        if let Some(tracer) = &mut self.tracer {
+            tracer.note_changes()?;
+        }
+        let mut found = HashSet::new();
         self.each(Side::Server, 1 << state::ESTABLISHED, |socket| {
-            found.insert(socket.tuple, ());
+            found.insert(socket.tuple);
         })?;
         let changed = match &mut self.tracer {
             Some(tracer) => {
@@ -129,12 +127,11 @@ impl Watch {
             }
             None => HashMap::new(),
         };
-        for (tuple, bits) in changed {
-            if bits & changed::SERVER_ESTABLISHED != 0 {
-                found.remove(&tuple);
-            } else if bits & changed::SERVER_CLOSED != 0 {
-                found.insert(tuple, ());
-            }
+        for (tuple, what) in changed {
+            match what {
+                changed::ESTABLISHED => found.insert(tuple),
+                _ => found.remove(&tuple),
+            };
         }
         self.stood_before = found.len() as u64;
         let mut begun = HashSet::new();
@@ -166,31 +163,6 @@ impl Watch {
         self.namespaces
             .iter()
             .any(|namespace| bound(namespace).unwrap_or(false))
-    }
-
-    /// Waits until the listeners have accepted what waits, or do not accept any more.
-    pub async fn drain(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + DRAIN;
-        let (mut last, mut moved) = (u64::MAX, Instant::now());
-        loop {
-            let waiting = self.waiting()?;
-            if waiting < last {
-                (last, moved) = (waiting, Instant::now());
-            }
-            if waiting == 0 || moved.elapsed() > STUCK || Instant::now() > end {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Connections in the listeners' accept queues.
-    fn waiting(&self) -> anyhow::Result<u64> {
-        let listeners = self.listeners().context("the census of listeners failed")?;
-        Ok(listeners
-            .iter()
-            .map(|listener| u64::from(listener.accept_queue))
-            .sum())
     }
 
     /// The end of the run: freezes the facts and reads everything but the census.
@@ -251,6 +223,7 @@ impl Watch {
             evidence_lost: !snapshot.lost.is_empty(),
             drops_lost: snapshot.lost_drops(),
             conntrack_dropped: rose("ConntrackDrop") || rose("ConntrackEarlyDrop"),
+            cookies_failed: rose("TcpExtSyncookiesFailed"),
         }
     }
 
@@ -296,29 +269,6 @@ impl Watch {
     /// changed under it.
     pub fn server_sockets(&self, each: impl FnMut(Socket)) -> anyhow::Result<bool> {
         self.each(Side::Server, census::CONNECTED, each)
-    }
-
-    /// Who stood at the server's end when [`Watch::end`] was called.
-    pub fn standing(&mut self, snapshot: &Snapshot) -> anyhow::Result<Standing> {
-        let mut sockets = Vec::new();
-        // Two passes, because what changed is complete only after the first.
-        self.each(Side::Server, census::CONNECTED, |socket| {
-            sockets.push(socket)
-        })?;
-        let changed: HashMap<Tuple, u32> = match &mut self.tracer {
-            Some(tracer) => tracer.take_changed()?,
-            None => HashMap::new(),
-        };
-        let mut standing = Standing::default();
-        let asked = Asked {
-            snapshot: Some(snapshot),
-            changed: Some(&changed),
-        };
-        for socket in &sockets {
-            standing.note(socket, &asked);
-        }
-        standing.settle(&changed);
-        Ok(standing)
     }
 
     /// What there was when the watch began.

@@ -10,8 +10,8 @@ use c1m_common::{
 
 use super::handshake::answered;
 use crate::{
-    fold::{NOBODY, begin, entry, existing, segment_dropped},
-    kernel::{Ptr, is_traced_namespace, skb_inum, sock_inum, sock_state},
+    fold::{NOBODY, entry, entry_of, existing, segment_dropped},
+    kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state},
     listeners::{self, NO_QUEUE},
     maps::{config, folding, offset, stats},
     segment::{ACK, FIN, Header, RST, SYN},
@@ -56,8 +56,9 @@ fn freed(event: &Event) -> Option<()> {
         return None;
     }
     let mut tuple = NOBODY;
-    header.traced(&mut tuple)?;
-    if !folding() {
+    let from = header.traced(&mut tuple)?;
+    // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client.
+    if (from == Side::Server) != header.is_synack() || !folding() {
         return None;
     }
     let owner = Ptr(event.skb.read::<u64>(offset!(skb_sk))?);
@@ -97,11 +98,15 @@ fn freed(event: &Event) -> Option<()> {
         if event.reason == config!(reason_not_specified) || flags & drop_flag::RX_OTHER != 0 {
             return None;
         }
-        segment_dropped(entry(&tuple, hook::DROP)?, kind::SYNACK, &drop);
+        let facts = entry_of(&tuple, header.acknowledged.wrapping_sub(1), hook::DROP)?;
+        segment_dropped(facts, kind::SYNACK, &drop);
         Some(())
     } else {
-        let bare = header.flags & FIN == 0 && !header.has_payload();
-        ack_freed(&tuple, &drop, event.reason, &receiver, bare)
+        let ack = Ack {
+            syn_sequence: header.sequence.wrapping_sub(1),
+            bare: header.flags & FIN == 0 && !header.has_payload(),
+        };
+        ack_freed(&tuple, &drop, event.reason, &receiver, &ack)
     }
 }
 
@@ -148,11 +153,16 @@ fn syn_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, reason: u32) -> Optio
     {
         return None;
     }
-    begin(tuple, sequence);
-    let facts = entry(tuple, hook::DROP)?;
-    facts.generation = sequence;
-    segment_dropped(facts, kind::SYN, drop);
+    segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYN, drop);
     Some(())
+}
+
+/// A client's segment with ACK.
+struct Ack {
+    /// The sequence number that the SYN must have had, if this is the first after it.
+    syn_sequence: u32,
+    /// Without data and without FIN.
+    bare: bool,
 }
 
 /// Most freed ACKs are everyday life: told is one for a listener or a request, or one that never came to a
@@ -163,7 +173,7 @@ fn ack_freed(
     drop: &SkbDrop,
     reason: u32,
     receiver: &Receiver,
-    bare: bool,
+    ack: &Ack,
 ) -> Option<()> {
     let for_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0;
@@ -174,7 +184,7 @@ fn ack_freed(
     if unspecified && !(for_listener && full) {
         return None;
     }
-    if !for_listener && !bare {
+    if !for_listener && !ack.bare {
         return None;
     }
     let facts = if !for_listener && reason == config!(reason_no_socket) {
@@ -183,6 +193,12 @@ fn ack_freed(
     } else {
         entry(tuple, hook::DROP)?
     };
+    if facts.generation == 0 {
+        facts.generation = ack.syn_sequence;
+    } else if facts.generation != ack.syn_sequence {
+        // Not the handshake's: later in the life of the connection, or of an earlier one.
+        return None;
+    }
     if for_listener && full {
         let by_cookie = reason != config!(reason_listen_overflow);
         stats()?.ack_overflows[usize::from(by_cookie)] += 1;

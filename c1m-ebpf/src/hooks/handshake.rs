@@ -7,7 +7,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{stats::hook, tuple::Tuple};
 
 use crate::{
-    fold::{NOBODY, begin, entry, syn_dropped},
+    fold::{NOBODY, begin, entry_of, syn_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum},
     listeners::why_dropped,
     maps::{Window, config, folding, offset, stats, window},
@@ -101,8 +101,7 @@ fn consumed(skb: Ptr) -> Option<()> {
     if class < stats.syn_drops.len() {
         stats.syn_drops[class] += 1;
     }
-    let facts = entry(&tuple, hook::CONSUME)?;
-    facts.generation = header.sequence;
+    let facts = entry_of(&tuple, header.sequence, hook::CONSUME)?;
     syn_dropped(facts, class, &window.tally.queue);
     Some(())
 }

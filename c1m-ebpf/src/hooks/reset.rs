@@ -4,8 +4,11 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{state::SYN_SENT, stats::hook};
 
 use crate::{
-    fold::{NOBODY, end, entry, existing},
-    kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, traced_socket},
+    fold::{NOBODY, end, entry, entry_of, existing},
+    kernel::{
+        Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence,
+        traced_socket,
+    },
     maps::{config, folding, offset},
     segment::Header,
 };
@@ -34,7 +37,8 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
         // A program that closes with SO_LINGER 0 resets every good connection: only a known failure learns.
         (existing(&tuple)?, side)
     } else {
-        let from = Header::of(skb)?.traced(&mut tuple)?;
+        let header = Header::of(skb)?;
+        let from = header.traced(&mut tuple)?;
         let namespace = if sk.is_null() {
             skb_inum(skb)?
         } else {
@@ -47,7 +51,12 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
         };
-        (entry(&tuple, hook::SEND_RESET)?, side)
+        let facts = if header.is_syn() {
+            entry_of(&tuple, header.sequence, hook::SEND_RESET)?
+        } else {
+            entry(&tuple, hook::SEND_RESET)?
+        };
+        (facts, side)
     };
     let end = end(facts, side);
     end.resets_sent = end.resets_sent.saturating_add(1);
@@ -70,7 +79,9 @@ fn received(sk: Ptr) -> Option<()> {
     let mut tuple = NOBODY;
     let side = traced_socket(sk, &mut tuple)?;
     let unclaimed = sk.read::<u64>(offset!(sk_socket))? == 0;
-    let facts = if unclaimed || sock_state(sk)? == SYN_SENT {
+    let facts = if sock_state(sk)? == SYN_SENT {
+        entry_of(&tuple, syn_sequence(sk)?, hook::RECEIVE_RESET)?
+    } else if unclaimed {
         entry(&tuple, hook::RECEIVE_RESET)?
     } else {
         existing(&tuple)?
@@ -99,6 +110,7 @@ fn icmp(sk: Ptr) -> Option<()> {
     let mut tuple = NOBODY;
     let side = traced_socket(sk, &mut tuple)?;
     let err: u32 = sk.read(offset!(sk_err))?;
-    end(entry(&tuple, hook::ERROR)?, side).icmp_err = err as u16;
+    let facts = entry_of(&tuple, syn_sequence(sk)?, hook::ERROR)?;
+    end(facts, side).icmp_err = err as u16;
     Some(())
 }

@@ -1,12 +1,12 @@
 //! SYNs and SYN-ACKs that had to be sent again.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use c1m_common::{state::SYN_SENT, stats::hook};
+use c1m_common::{fact::Facts, state::SYN_SENT, stats::hook, tuple::Tuple};
 
 use crate::{
-    fold::{NOBODY, entry},
-    kernel::{Ptr, sock_state, traced_request, traced_socket},
-    maps::folding,
+    fold::{NOBODY, entry, entry_of},
+    kernel::{Ptr, sock_state, syn_sequence, traced_request, traced_socket},
+    maps::{folding, offset},
 };
 
 /// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb [, int err])`
@@ -17,7 +17,8 @@ pub(crate) fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     if sock_state(sk) == Some(SYN_SENT)
         && folding()
         && traced_socket(sk, &mut tuple).is_some()
-        && let Some(facts) = entry(&tuple, hook::RETRANSMIT)
+        && let Some(sequence) = syn_sequence(sk)
+        && let Some(facts) = entry_of(&tuple, sequence, hook::RETRANSMIT)
     {
         facts.syn_retransmits = facts.syn_retransmits.saturating_add(1);
     }
@@ -31,9 +32,18 @@ pub(crate) fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let mut tuple = NOBODY;
     if folding()
         && traced_request(request, &mut tuple).is_some()
-        && let Some(facts) = entry(&tuple, hook::RETRANSMIT_SYNACK)
+        && let Some(facts) = request_entry(request, &tuple)
     {
         facts.synack_retransmits = facts.synack_retransmits.saturating_add(1);
     }
     0
+}
+
+/// The entry of a request's attempt.
+#[inline(always)]
+fn request_entry(request: Ptr, tuple: &Tuple) -> Option<&'static mut Facts> {
+    match request.read::<u32>(offset!(rcv_isn)) {
+        Some(sequence) => entry_of(tuple, sequence, hook::RETRANSMIT_SYNACK),
+        None => entry(tuple, hook::RETRANSMIT_SYNACK),
+    }
 }

@@ -11,8 +11,8 @@ use c1m_common::{
 };
 
 use crate::{
-    fold::{NOBODY, end, entry, existing, has_entries, note_changed, now_ns},
-    kernel::{Ptr, Side, current_is_exiting, fill_tuple, is_tcp, traced_side},
+    fold::{NOBODY, end, entry, entry_of, existing, has_entries, note_changed, now_ns},
+    kernel::{Ptr, Side, current_is_exiting, fill_tuple, is_tcp, syn_sequence, traced_side},
     listeners,
     maps::{config, offset, phase, stats},
 };
@@ -121,6 +121,7 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
     let stats = &mut stats()?.ends[side as usize];
     let opened = matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED));
     match (from, to) {
+        _ if phase == phase::ATTACHING => {}
         (FIN_WAIT1, FIN_WAIT2) => stats.fin_wait_2 += 1,
         (FIN_WAIT2 | CLOSING, CLOSE) => {
             if sk.read::<u32>(offset!(sk_err))? == 0 {
@@ -131,20 +132,17 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
         (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
             let mut tuple = NOBODY;
             fill_tuple(sk, side, ports, &mut tuple)?;
-            if phase != phase::RUNNING && (opened || from == ESTABLISHED) {
-                note_changed(
-                    &tuple,
-                    match (side, opened) {
-                        (Side::Client, true) => changed::CLIENT_ESTABLISHED,
-                        (Side::Client, false) => changed::CLIENT_CLOSED,
-                        (Side::Server, true) => changed::SERVER_ESTABLISHED,
-                        (Side::Server, false) => changed::SERVER_CLOSED,
-                    },
-                );
-            }
-            // An attempt that ends before every hook is there would have but half its facts.
-            if phase == phase::ENDED || (phase == phase::STARTING && !opened && from != ESTABLISHED)
-            {
+            if phase != phase::RUNNING {
+                if side == Side::Server && (opened || from == ESTABLISHED) {
+                    let what = if opened {
+                        changed::ESTABLISHED
+                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 {
+                        changed::CLOSED_QUEUED
+                    } else {
+                        changed::CLOSED
+                    };
+                    note_changed(&tuple, what, phase);
+                }
                 return None;
             }
             if opened {
@@ -198,6 +196,19 @@ struct Change {
     pid: u32,
 }
 
+/// A client's socket left SYN_SENT without a connection.
+#[inline(always)]
+fn not_connected(sk: Ptr, tuple: &Tuple) -> Option<()> {
+    let sequence = syn_sequence(sk)?;
+    if sequence != 0 {
+        return entry_of(tuple, sequence, hook::STATE).map(drop);
+    }
+    // Whoever has this tuple lives on: the entry is his.
+    let facts = entry(tuple, hook::STATE)?;
+    facts.unsent = facts.unsent.saturating_add(1);
+    None
+}
+
 /// A socket left SYN_SENT, SYN_RECV or ESTABLISHED: counts how, and keeps the facts of a failure.
 #[inline(always)]
 fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
@@ -208,6 +219,9 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         side,
         pid,
     } = change;
+    if from == SYN_SENT {
+        not_connected(sk, tuple)?;
+    }
     let err: u32 = sk.read(offset!(sk_err))?;
     let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
     // A reset or a time-out sets sk_err before the state; a close by the program does not.
@@ -246,7 +260,8 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     end.to = to;
     end.flags = if local { end_flag::LOCAL } else { 0 }
         | if exiting { end_flag::EXITING } else { 0 }
-        | if no_socket { end_flag::NO_SOCKET } else { 0 };
+        | if no_socket { end_flag::NO_SOCKET } else { 0 }
+        | if failure { end_flag::FAILURE } else { 0 };
     // In the context of anybody whom the network interrupted, the process means nothing.
     end.pid = if local { pid } else { 0 };
     end.closed_ns = now_ns();

@@ -75,9 +75,14 @@ pub struct Case<'a> {
 impl Ledger {
     /// Books a loss.
     pub fn lose(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
+        self.lose_often(cause, 1, case, names);
+    }
+
+    /// Books `count` losses of one tuple to the same cause; they are listed as one.
+    pub fn lose_often(&mut self, cause: Cause, count: u64, case: &Case<'_>, names: &Names) {
         let loss = self.lost.entry(cause).or_default();
-        loss.count += 1;
-        *loss.places.entry(place(cause, case)).or_default() += 1;
+        loss.count += count;
+        *loss.places.entry(place(cause, case)).or_default() += count;
         if loss.sources.len() < NAMED_MAX {
             loss.sources.insert(case.source.ip().to_string());
         }

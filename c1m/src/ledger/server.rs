@@ -21,7 +21,7 @@ use super::{
 use crate::{
     causes::Cause,
     trace::read::Snapshot,
-    verdict::{Context, ServerEnd, ServerVerdict, judge_server},
+    verdict::{Context, Ends, ServerEnd, ServerVerdict, judge_server, judge_unsent},
 };
 
 /// What a socket of the census is to its attempt.
@@ -43,6 +43,8 @@ pub struct Standing {
     pub queued: Vec<Tuple>,
     /// The ends of the tuples that were asked for.
     pub ends: HashMap<Tuple, ServerEnd>,
+    /// Of those with an entry, those whose client is established.
+    pub clients: HashSet<Tuple>,
 }
 
 /// Which sockets a census of the server's end looks at more closely.
@@ -58,40 +60,53 @@ impl Standing {
     /// A socket of the census. What was established only after the moment does not count.
     pub fn note(&mut self, socket: &Socket, asked: &Asked<'_>) {
         let end = server_end(socket);
-        let bits = asked
-            .changed
-            .and_then(|changed| changed.get(&socket.tuple))
-            .copied()
-            .unwrap_or(0);
-        let later = bits & changed::SERVER_ESTABLISHED != 0;
-        if !later && end == ServerEnd::Accepted {
-            self.accepted += 1;
+        let what = asked.changed.and_then(|changed| changed.get(&socket.tuple));
+        // What changed first since the moment tells how it was then, whatever has the tuple by now.
+        if what.is_some() {
+            return;
         }
-        if !later && end == ServerEnd::Queued {
-            self.queued.push(socket.tuple);
+        match end {
+            ServerEnd::Accepted => self.accepted += 1,
+            ServerEnd::Queued => self.queued.push(socket.tuple),
+            _ => {}
         }
         let has_entry = asked
             .snapshot
             .is_some_and(|snapshot| snapshot.facts.contains_key(&socket.tuple));
-        if !later && (has_entry || bits != 0) {
+        if has_entry {
             self.ends.insert(socket.tuple, end);
         }
     }
 
     /// After the last socket: what was closed since the moment stood then.
     pub fn settle(&mut self, changed: &HashMap<Tuple, u32>) {
-        for (tuple, bits) in changed {
-            let closed =
-                bits & changed::SERVER_CLOSED != 0 && bits & changed::SERVER_ESTABLISHED == 0;
-            let counted = matches!(
-                self.ends.get(tuple),
-                Some(ServerEnd::Accepted | ServerEnd::Queued)
-            );
-            if closed && !counted {
-                self.accepted += 1;
-                self.ends.insert(*tuple, ServerEnd::Accepted);
+        for (tuple, what) in changed {
+            match *what {
+                changed::CLOSED => {
+                    self.accepted += 1;
+                    self.ends.insert(*tuple, ServerEnd::Accepted);
+                }
+                changed::CLOSED_QUEUED => {
+                    self.queued.push(*tuple);
+                    self.ends.insert(*tuple, ServerEnd::Queued);
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Of those in the queue only `left` were never accepted.
+    pub fn leave_queued(&mut self, left: &HashSet<Tuple>) {
+        self.queued.retain(|tuple| {
+            let stays = left.contains(tuple);
+            if !stays {
+                self.accepted += 1;
+                if let Some(end) = self.ends.get_mut(tuple) {
+                    *end = ServerEnd::Accepted;
+                }
+            }
+            stays
+        });
     }
 }
 
@@ -134,12 +149,20 @@ pub fn book(
         .iter()
         .map(|(tuple, facts)| (tuple, facts, false));
     for (tuple, facts, is_last) in entries.chain(earlier) {
-        let end = match is_last {
-            true => standing.ends.get(tuple).copied().unwrap_or_default(),
-            false => ServerEnd::Absent,
+        let ends = match is_last {
+            true => Ends {
+                server: standing.ends.get(tuple).copied().unwrap_or_default(),
+                client_stands: standing.clients.contains(tuple),
+            },
+            false => Ends::default(),
         };
         let case = case(tuple, Some(facts));
-        match judge_server(facts, end, context) {
+        if is_last && facts.unsent > 0 {
+            let cause = judge_unsent(tuple);
+            ledger.attempted += u64::from(facts.unsent);
+            ledger.lose_often(cause, facts.unsent.into(), &case, context.names);
+        }
+        match judge_server(facts, ends, context) {
             ServerVerdict::Stray | ServerVerdict::Counted => {}
             ServerVerdict::Recovered(_) if is_last && queued.contains(tuple) => {}
             ServerVerdict::Recovered(cause) => ledger.recover(cause, &case, context.names),

@@ -32,6 +32,9 @@ pub fn describe(case: &Case<'_>, names: &Names) -> Vec<String> {
         }
         end("client", &facts.client, names, &mut lines);
         end("server", &facts.server, names, &mut lines);
+        if facts.unsent > 0 {
+            lines.push(format!("connect() failed {}× before a SYN", facts.unsent));
+        }
         if facts.reused > 0 {
             lines.push(format!("tuple used {} times before", facts.reused));
         }

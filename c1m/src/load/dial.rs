@@ -115,12 +115,14 @@ impl Dialer<'_> {
     fn work(&mut self) -> anyhow::Result<()> {
         let (mut told_begun, mut told_settled) = (false, false);
         loop {
+            // Before the next begin: what is given up may have to be tried again, and that has to be known
+            // when the time to wait is.
+            self.give_up();
             let hold = (0..BATCH).find_map(|_| self.begin().err());
             if !told_begun && self.fresh == self.config.count {
                 told_begun = true;
                 tell(event::BEGUN);
             }
-            self.give_up();
             if !told_settled && self.settled == self.config.count {
                 told_settled = true;
                 tell(event::SETTLED);

@@ -44,7 +44,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         () = interrupt.first() => {}
     }
     interrupt.second_kills();
-    let record = report(&args, &mut watch, started, ended);
+    let record = report(&args, &mut watch, started, ended).await;
     if let Some(workload) = workload {
         workload.end().await?;
     }
@@ -61,14 +61,14 @@ async fn wait(workload: &mut Option<Workload>) -> anyhow::Result<String> {
     }
 }
 
-fn report(
+async fn report(
     args: &TraceArgs,
     watch: &mut Watch,
     started: (Instant, SystemTime),
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let sighting = watch.end()?;
-    let standing = watch.standing(&sighting.snapshot)?;
+    let standing = watch.standing(&sighting.snapshot).await?;
     let nameless = Names::default();
     let context = Context {
         sight: sighting.sight,

@@ -39,7 +39,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     };
     interrupt.second_kills();
     let record = match done {
-        Ok(()) => report(&server, &mut watch, started),
+        Ok(()) => report(&server, &mut watch, started).await,
         Err(error) => Err(error),
     };
     let closed = server.close().await;
@@ -50,14 +50,14 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
 }
 
 /// Takes the census and books what the listener's side of each attempt tells. The connections still stand.
-fn report(
+async fn report(
     server: &ServerRun,
     watch: &mut Watch,
     started: (Instant, SystemTime),
 ) -> anyhow::Result<Record> {
     let totals = server.totals();
     let sighting = watch.end()?;
-    let standing = watch.standing(&sighting.snapshot)?;
+    let standing = watch.standing(&sighting.snapshot).await?;
     let nameless = Names::default();
     let context = Context {
         sight: sighting.sight,

@@ -20,6 +20,10 @@ use super::{
 };
 use crate::netns::Netns;
 
+/// Room for this many changes while a census is being taken, however little there is for failures: without, the
+/// sums would not add up.
+const CHANGED_MIN: u32 = 1 << 17;
+
 /// What to trace.
 #[derive(Debug)]
 pub struct Filter {
@@ -47,7 +51,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches everything, in the phase `STARTING`. Errors are one sentence each.
+    /// Loads and attaches everything; nothing is counted yet. Errors are one sentence each.
     pub fn start(filter: Filter) -> anyhow::Result<Self> {
         let types = preflight::check()?;
         if filter.namespaces.len() > NAMESPACES_MAX {
@@ -71,7 +75,7 @@ impl Tracer {
             .override_global("OFFSETS", &offsets, true)
             .override_global("CONFIG", &config, true)
             .map_max_entries("FACTS", filter.entries)
-            .map_max_entries("CHANGED", filter.entries)
+            .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
             .load(OBJECT)
             .map_err(|error| preflight::no_bpf(&error))?;
         let btf = Btf::from_sys_fs().context("the kernel's BTF cannot be read")?;
@@ -100,7 +104,12 @@ impl Tracer {
         })
     }
 
-    /// What stood before has been counted: the run begins.
+    /// From now on it is noted what changes while what stands is being counted.
+    pub fn note_changes(&mut self) -> anyhow::Result<()> {
+        self.set_phase(phase::STARTING)
+    }
+
+    /// What stands has been counted: the run begins.
     pub fn run(&mut self) -> anyhow::Result<()> {
         self.set_phase(phase::RUNNING)
     }
@@ -110,6 +119,7 @@ impl Tracer {
         self.set_phase(phase::ENDED)
     }
 
+    /// When it returns, no program runs any more that has seen the phase before.
     fn set_phase(&mut self, value: u32) -> anyhow::Result<()> {
         let map = self
             .ebpf
@@ -117,7 +127,12 @@ impl Tracer {
             .context("the eBPF object has no map PHASE")?;
         Array::<_, u32>::try_from(map)?
             .set(0, value, 0)
-            .context("cannot set the phase of the trace")
+            .context("cannot set the phase of the trace")?;
+        // Waits for every RCU reader, as which programs run. A kernel without it leaves but a few microseconds
+        // of doubt.
+        // SAFETY: takes numbers only.
+        unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+        Ok(())
     }
 
     /// How often the kernel skipped a program because it was running on that CPU already.

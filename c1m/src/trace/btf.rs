@@ -114,6 +114,8 @@ impl KernelTypes {
             dst_dev: need("dst_entry", "dev")?.offset,
             dev_net: need("net_device", "nd_net")?.offset,
             task_flags: need("task_struct", "flags")?.offset,
+            snd_una: need("tcp_sock", "snd_una")?.offset,
+            rcv_isn: may("tcp_request_sock", "rcv_isn").offset,
             pad: 0,
         })
     }

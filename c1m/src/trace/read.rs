@@ -73,8 +73,6 @@ pub struct Snapshot {
     pub facts: HashMap<Tuple, Facts>,
     /// Facts of earlier attempts whose tuples were used again.
     pub generations: Vec<(Tuple, Facts)>,
-    /// What happened while a census was being taken, as `changed` bits.
-    pub changed: HashMap<Tuple, u32>,
     /// Counters, all CPUs together.
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
@@ -110,7 +108,6 @@ impl Tracer {
         let mut snapshot = Snapshot {
             stats,
             facts: self.hash("FACTS")?,
-            changed: self.hash("CHANGED")?,
             generations: self.generations()?,
             ..Snapshot::default()
         };
@@ -132,9 +129,14 @@ impl Tracer {
         Ok(snapshot)
     }
 
-    /// What changed while the census at the start was being taken; forgets it, for the one at the end.
+    /// What changed at the server's end while a census was being taken, as `changed` values.
+    pub fn changed(&self) -> anyhow::Result<HashMap<Tuple, u32>> {
+        self.hash("CHANGED")
+    }
+
+    /// The same for the census at the start; forgets it, for the one at the end.
     pub fn take_changed(&mut self) -> anyhow::Result<HashMap<Tuple, u32>> {
-        let changed: HashMap<Tuple, u32> = self.hash("CHANGED")?;
+        let changed = self.changed()?;
         let map = self
             .ebpf
             .map_mut("CHANGED")

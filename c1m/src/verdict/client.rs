@@ -61,7 +61,8 @@ fn connect_failed(errno: i32, port: u16, context: &Context<'_>) -> Cause {
     match errno {
         libc::EADDRNOTAVAIL if port == 0 => Cause::PortsExhausted,
         libc::EADDRNOTAVAIL => Cause::TupleBusy,
-        libc::ENETUNREACH | libc::EHOSTUNREACH => Cause::NoRoute,
+        // EINVAL is a blackhole route's (`fib_props`).
+        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL => Cause::NoRoute,
         libc::EACCES | libc::EPERM => Cause::Denied,
         libc::ENOMEM | libc::ENOBUFS => Cause::NoMemory,
         _ => context.sight.unexplained(),
@@ -166,6 +167,10 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
         {
             return trouble.cause;
         }
+        // The server forgot the request before anything told it that the client stands.
+        if facts.server_established_ns == 0 && facts.synack_retransmits > 0 {
+            return sight.by_silence(Cause::RequestExpired);
+        }
     }
     match errno {
         libc::ETIMEDOUT => Cause::TimedOut,
@@ -180,6 +185,10 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
 /// The trouble that an attempt got over.
 pub(super) fn recovered(facts: Option<&Facts>, context: &Context<'_>) -> Option<Cause> {
     let facts = facts?;
+    // An entry that was born after its connection stood tells of its later life.
+    if context.sight.server_end && facts.server_established_ns == 0 {
+        return None;
+    }
     if let Some(trouble) = trouble(facts, context) {
         // A SYN-ACK is freed, too, when it comes twice to a client that needs but one.
         let twice = trouble.segment == segment::SYNACK && facts.syn_retransmits == 0;

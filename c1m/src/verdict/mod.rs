@@ -5,12 +5,14 @@ mod client;
 pub mod crosscheck;
 mod rules;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use c1m_common::fact::Facts;
 
 pub use client::judge_client;
 pub use rules::{Trouble, trouble};
-pub use server::{ServerVerdict, judge_server};
+pub use server::{Ends, ServerVerdict, judge_server, judge_unsent};
 
 use crate::{causes::Cause, load::outcome::Outcome, trace::read::Names};
 
@@ -46,6 +48,8 @@ pub struct Sight {
     pub drops_lost: bool,
     /// Conntrack dropped packets while the run lasted (its table was full).
     pub conntrack_dropped: bool,
+    /// A listener met ACKs whose syncookie was not valid (`SyncookiesFailed`).
+    pub cookies_failed: bool,
 }
 
 impl Sight {

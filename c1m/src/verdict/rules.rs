@@ -29,6 +29,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         let cause = match segment {
             segment::SYN => syn_freed(drop, context),
             segment::SYNACK => Cause::SynackLost,
+            _ if is_stray(drop, context) => return None,
             _ => ack_freed(drop, facts, context),
         };
         return Some(Trouble { cause, segment });
@@ -70,6 +71,18 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         "TCP_FASTOPEN" => Cause::Fastopen,
         _ => on_the_way(drop, context),
     }
+}
+
+/// Whether a listener refused an ACK as if it brought a syncookie that is not valid: without one that was, it
+/// is an ACK of a connection that is long gone.
+fn is_stray(drop: &SkbDrop, context: &Context<'_>) -> bool {
+    is_cookie(drop, context) && !context.sight.cookies_failed
+}
+
+/// Whether a listener took an ACK for one with a syncookie, and refused it.
+pub(super) fn is_cookie(drop: &SkbDrop, context: &Context<'_>) -> bool {
+    drop.flags & drop_flag::RX_LISTENER != 0
+        && context.names.drop_reason_name(drop.reason) == "TCP_FLAGS"
 }
 
 fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
@@ -159,6 +172,8 @@ pub(super) fn server_gone(end: &End) -> Option<Cause> {
         (_, false, true) if is(end_flag::EXITING) => Cause::ServerExited,
         (_, false, true) if end.to == CLOSE => Cause::ResetByPeer,
         (_, false, true) => Cause::ClosedByServer,
+        // A time-out that met ICMP errors before tells them instead (`tcp_write_err`).
+        (err, _, false) if err != 0 && err != libc::ECONNRESET => Cause::TimedOut,
         _ => return None,
     };
     Some(cause)

@@ -1,14 +1,15 @@
 //! The server's view: nobody told us what was attempted; the listener's side of each attempt tells.
 
 use c1m_common::{
-    fact::{Facts, end_flag},
+    fact::{Facts, drop_flag, end_flag, segment},
     state::{ESTABLISHED, SYN_SENT},
+    tuple::Tuple,
 };
 
 use super::{
     Context, ServerEnd,
     client::recovered,
-    rules::{dropped_unseen, server_gone, trouble},
+    rules::{dropped_unseen, is_cookie, server_gone, trouble},
 };
 use crate::causes::Cause;
 
@@ -27,8 +28,18 @@ pub enum ServerVerdict {
     NeverEstablished(Cause),
 }
 
+/// Both ends of a tuple, by the census.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The server's socket.
+    pub server: ServerEnd,
+    /// Whether the client's is established, as far as it is in sight.
+    pub client_stands: bool,
+}
+
 /// The verdict on the facts of one tuple, seen from the server.
-pub fn judge_server(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> ServerVerdict {
+pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerVerdict {
+    let server = ends.server;
     let established = facts.server_established_ns != 0
         || facts.server.from == ESTABLISHED
         || matches!(server, ServerEnd::Accepted | ServerEnd::Queued);
@@ -41,19 +52,43 @@ pub fn judge_server(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> 
                 .map_or(ServerVerdict::Counted, ServerVerdict::Recovered),
         };
     }
-    if !is_attempt(facts) {
+    if !is_attempt(facts, ends, context) {
         return ServerVerdict::Stray;
     }
     ServerVerdict::NeverEstablished(never_established(facts, server, context))
 }
 
+/// The cause of connects that ended before their SYN (`inet_hash_connect`): no port, or not this one.
+pub fn judge_unsent(tuple: &Tuple) -> Cause {
+    match tuple.client_port {
+        0 => Cause::PortsExhausted,
+        _ => Cause::TupleBusy,
+    }
+}
+
 /// Whether the facts tell of a handshake at all.
-fn is_attempt(facts: &Facts) -> bool {
+fn is_attempt(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
+    let freed = |kind: usize| facts.skb_drops[kind].count > 0;
     facts.syn_drops.iter().any(|&count| count > 0)
-        || facts.skb_drops.iter().any(|drop| drop.count > 0)
+        || freed(segment::SYN)
+        || freed(segment::SYNACK)
         || facts.syn_retransmits > 0
         || facts.synack_retransmits > 0
         || facts.client.from == SYN_SENT
+        || freed(segment::ACK) && is_final_ack(facts, ends, context)
+}
+
+/// Whether an ACK that was freed, and nothing else was seen of its attempt, was a handshake's. Any other ACK of a
+/// connection may be dropped as well, the last of all even after both ends are gone.
+fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
+    if trouble(facts, context).is_none() {
+        return false;
+    }
+    let drop = &facts.skb_drops[segment::ACK];
+    let full = drop.flags & drop_flag::RX_LISTENER != 0 && !is_cookie(drop, context);
+    let half_open =
+        ends.client_stands || facts.client.from == ESTABLISHED || facts.client.resets_received > 0;
+    full || half_open || ends.server == ServerEnd::Request
 }
 
 fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Cause {
