@@ -1,8 +1,11 @@
 //! The client's view: outcomes of our own client, joined by tuple with facts and census.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
-use c1m_common::{fact::Facts, tuple::Tuple, tuple::mapped_v4};
+use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
 
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
@@ -19,13 +22,13 @@ use crate::{
 /// With explicit ports it is computed; with ports of the kernel's choice it is looked up.
 pub struct Index<'a> {
     tuples: &'a Tuples,
-    by_port: std::collections::HashMap<SocketAddr, u32>,
+    by_port: HashMap<SocketAddr, u32>,
 }
 
 impl<'a> Index<'a> {
     /// The index of a run whose outcomes no longer change.
     pub fn new(tuples: &'a Tuples, slab: &Slab) -> Self {
-        let mut by_port = std::collections::HashMap::new();
+        let mut by_port = HashMap::new();
         if tuples.kernel_ports() {
             for index in 0..slab.len() {
                 let port = slab.get(index).port;
@@ -64,6 +67,20 @@ impl ServerEnds {
             && let Some(end) = self.0.get_mut(at)
         {
             *end = server_end(socket);
+        }
+    }
+
+    /// What changed first since the run's end tells how it was then, whatever the census found.
+    pub fn settle(&mut self, index: &Index<'_>, changed: &HashMap<Tuple, u32>) {
+        for (tuple, what) in changed {
+            let Some(end) = index.of(source(tuple)).and_then(|at| self.0.get_mut(at)) else {
+                continue;
+            };
+            *end = match *what {
+                changed::CLOSED => ServerEnd::Accepted,
+                changed::CLOSED_QUEUED => ServerEnd::Queued,
+                _ => ServerEnd::Request,
+            };
         }
     }
 }

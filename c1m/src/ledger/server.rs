@@ -78,6 +78,14 @@ impl Standing {
         }
     }
 
+    /// Both ends of a tuple that has an entry.
+    fn ends_of(&self, tuple: &Tuple) -> Ends {
+        Ends {
+            server: self.ends.get(tuple).copied().unwrap_or_default(),
+            client_stands: self.clients.contains(tuple),
+        }
+    }
+
     /// After the last socket: what was closed since the moment stood then.
     pub fn settle(&mut self, changed: &HashMap<Tuple, u32>) {
         for (tuple, what) in changed {
@@ -150,10 +158,7 @@ pub fn book(
         .map(|(tuple, facts)| (tuple, facts, false));
     for (tuple, facts, is_last) in entries.chain(earlier) {
         let ends = match is_last {
-            true => Ends {
-                server: standing.ends.get(tuple).copied().unwrap_or_default(),
-                client_stands: standing.clients.contains(tuple),
-            },
+            true => standing.ends_of(tuple),
             false => Ends::default(),
         };
         let case = case(tuple, Some(facts));
@@ -181,9 +186,8 @@ pub fn book(
         }
     }
     if half_seen > 0 {
-        ledger.notes.push(format!(
-            "{half_seen} attempts that were under way when the trace began, and failed, are not counted"
-        ));
+        let when = "that were under way when the trace began, and failed, are not counted";
+        ledger.notes.push(format!("{half_seen} attempts {when}"));
     }
     // The counters know of every failure, also of one whose entry found no room.
     let failures = stats.failed + stats.exited;

@@ -115,8 +115,7 @@ impl Dialer<'_> {
     fn work(&mut self) -> anyhow::Result<()> {
         let (mut told_begun, mut told_settled) = (false, false);
         loop {
-            // Before the next begin: what is given up may have to be tried again, and that has to be known
-            // when the time to wait is.
+            // First, because what is given up may have to be tried again, which decides how long to wait.
             self.give_up();
             let hold = (0..BATCH).find_map(|_| self.begin().err());
             if !told_begun && self.fresh == self.config.count {

@@ -96,6 +96,7 @@ async fn report(
     let index = Index::new(&plan.tuples, slab);
     let mut ends = ServerEnds::new(slab.len());
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
+    ends.settle(&index, &watch.changed()?);
     let nameless = Names::default();
     let names = watch.names().unwrap_or(&nameless);
     let context = Context {

@@ -3,6 +3,8 @@
 
 mod client;
 pub mod crosscheck;
+#[cfg(test)]
+mod properties;
 mod rules;
 mod server;
 #[cfg(test)]

@@ -40,11 +40,12 @@ pub struct Ends {
 /// The verdict on the facts of one tuple, seen from the server.
 pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerVerdict {
     let server = ends.server;
-    let established = facts.server_established_ns != 0
-        || facts.server.from == ESTABLISHED
-        || matches!(server, ServerEnd::Accepted | ServerEnd::Queued);
+    let stands = matches!(server, ServerEnd::Accepted | ServerEnd::Queued);
+    let established =
+        stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
     if established {
-        return match server_gone(&facts.server) {
+        // What stands has not gone: such facts are an earlier connection's under the same tuple.
+        return match server_gone(&facts.server).filter(|_| !stands) {
             // The program's own close is its business, unless its end took the connection along.
             Some(Cause::ResetByPeer | Cause::ClosedByServer) => ServerVerdict::Counted,
             Some(cause) => ServerVerdict::Lost(cause),

@@ -22,7 +22,6 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// Without headway for this long, nobody accepts.
 const STUCK: Duration = Duration::from_millis(400);
-
 /// How often to look.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -39,7 +38,7 @@ impl Watch {
             if waiting == 0 || moved.elapsed() > STUCK || Instant::now() > end {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
@@ -123,7 +122,8 @@ impl Watch {
             .collect())
     }
 
-    fn changed(&self) -> anyhow::Result<HashMap<Tuple, u32>> {
+    /// What changed first at each server's end since [`Watch::end`]; nothing without a tracer.
+    pub fn changed(&self) -> anyhow::Result<HashMap<Tuple, u32>> {
         match &self.tracer {
             Some(tracer) => tracer.changed(),
             None => Ok(HashMap::new()),

@@ -1,0 +1,202 @@
+//! What must hold for any facts at all: a verdict for each attempt, and a ledger that balances.
+
+use c1m_common::{
+    fact::{End, Facts, SkbDrop, end_flag, syn_drop},
+    state::{CLOSE, ESTABLISHED, FIN_WAIT1},
+    tuple::Tuple,
+};
+use proptest::prelude::*;
+
+use super::{tests::names, *};
+use crate::{
+    ledger::server::{Before, Standing, book},
+    load::outcome::Stage,
+    trace::read::Snapshot,
+};
+
+fn any_end() -> impl Strategy<Value = End> {
+    let errors = prop_oneof![Just(0_u16), Just(104), Just(110), Just(113), any::<u16>()];
+    (any::<[u8; 5]>(), errors, any::<[u16; 2]>(), 0..3_u64).prop_map(
+        |([from, to, flags, resets_sent, resets_received], err, [reason, icmp], closed_ns)| End {
+            closed_ns,
+            pid: 7,
+            err,
+            from: from % 13,
+            to: to % 13,
+            flags: flags % 16,
+            resets_sent: resets_sent % 3,
+            reset_reason: reason,
+            icmp_err: icmp % 2 * 113,
+            resets_received: resets_received % 3,
+            pad: 0,
+        },
+    )
+}
+
+fn any_facts() -> impl Strategy<Value = Facts> {
+    let drop = (0..3_u32, 0..10_u16, any::<u8>()).prop_map(|(count, reason, flags)| SkbDrop {
+        count,
+        reason,
+        flags,
+        ..SkbDrop::default()
+    });
+    (
+        any_end(),
+        any_end(),
+        any::<[u16; syn_drop::COUNT]>(),
+        prop::array::uniform3(drop),
+        prop::array::uniform5(0..3_u64),
+        (0..3_u16, 0..3_u16, any::<u8>(), 0..3_u32),
+    )
+        .prop_map(
+            |(client, server, syn_drops, skb_drops, times, counts)| Facts {
+                client,
+                server,
+                syn_drops: syn_drops.map(|count| count % 3),
+                skb_drops,
+                first_drop_ns: times[0],
+                last_drop_ns: times[1],
+                client_established_ns: times[2],
+                server_established_ns: times[3],
+                first_ns: times[4],
+                syn_retransmits: counts.0,
+                synack_retransmits: counts.1,
+                last_drop: counts.2,
+                unsent: counts.3,
+                ..Facts::default()
+            },
+        )
+}
+
+fn any_sight() -> impl Strategy<Value = Sight> {
+    any::<[bool; 9]>().prop_map(|b| Sight {
+        states: b[0],
+        drops: b[1],
+        syns: b[2],
+        resets: b[3],
+        server_end: b[4],
+        evidence_lost: b[5],
+        drops_lost: b[6],
+        conntrack_dropped: b[7],
+        cookies_failed: b[8],
+    })
+}
+
+fn any_server_end() -> impl Strategy<Value = ServerEnd> {
+    prop::sample::select(vec![
+        ServerEnd::Absent,
+        ServerEnd::Request,
+        ServerEnd::Queued,
+        ServerEnd::Accepted,
+        ServerEnd::Closing,
+    ])
+}
+
+fn tuple_of(number: usize) -> Tuple {
+    Tuple {
+        client_port: number as u16,
+        server_port: 8000,
+        ..Tuple::default()
+    }
+}
+
+/// What the kernel side counts of an attempt as these facts tell it: it never counts fewer failures than the
+/// facts show, and every entry of an established one was established.
+fn count(
+    snapshot: &mut Snapshot,
+    standing: &mut Standing,
+    tuple: Tuple,
+    facts: &Facts,
+    end: ServerEnd,
+) {
+    let stats = &mut snapshot.stats.ends[1];
+    let left = facts.server.closed_ns != 0 && facts.server.from == ESTABLISHED;
+    match end {
+        ServerEnd::Accepted => standing.accepted += 1,
+        ServerEnd::Queued => standing.queued.push(tuple),
+        _ if left || facts.server_established_ns != 0 => {}
+        _ => return,
+    }
+    stats.established += 1;
+    let stands = matches!(end, ServerEnd::Accepted | ServerEnd::Queued);
+    let flag = |flag| facts.server.flags & flag != 0;
+    let err = i32::from(facts.server.err);
+    if stands {
+        return;
+    }
+    let reset = err == 0 || err == libc::ECONNRESET;
+    if left && (flag(end_flag::NO_SOCKET) || !flag(end_flag::LOCAL) && !reset) {
+        stats.failed += 1;
+    } else if left && flag(end_flag::LOCAL) {
+        stats.closed_locally += 1;
+        stats.exited += u64::from(flag(end_flag::EXITING));
+    } else {
+        stats.closed_by_peer += 1;
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_facts_have_a_verdict(
+        facts in any_facts(), sight in any_sight(), end in any_server_end(),
+        stage in 0..12_u8, errno in 0..140_u16, port in 0..2_u16, seen in any::<bool>(),
+    ) {
+        let names = names();
+        let context = Context { sight, names: &names };
+        let client_stands = seen;
+        judge_server(&facts, Ends { server: end, client_stands }, &context);
+        let stage = Stage::from_u8(stage);
+        let attempt = Attempt {
+            outcome: Outcome { stage, errno, port, ..Outcome::default() },
+            facts: seen.then_some(&facts),
+            server: end,
+        };
+        let verdict = judge_client(&attempt, &context);
+        prop_assert_eq!(verdict == Verdict::NotAttempted, stage == Stage::Planned);
+    }
+
+    #[test]
+    fn a_server_s_ledger_balances_whatever_happened(
+        attempts in prop::collection::vec((consistent_facts(), any_server_end()), 0..40),
+        sight in any_sight(), stood in 0..5_u64,
+    ) {
+        let names = names();
+        let context = Context { sight, names: &names };
+        let (mut snapshot, mut standing) = (Snapshot::default(), Standing::default());
+        for (number, (facts, end)) in attempts.into_iter().enumerate() {
+            let tuple = tuple_of(number);
+            let mut facts = facts;
+            if matches!(end, ServerEnd::Accepted | ServerEnd::Queued) {
+                facts.server = End::default();
+            }
+            count(&mut snapshot, &mut standing, tuple, &facts, end);
+            standing.ends.insert(tuple, end);
+            snapshot.facts.insert(tuple, facts);
+        }
+        standing.accepted += stood;
+        let begun = Default::default();
+        let ledger = book(Before { stood, begun: &begun }, &standing, &snapshot, &context);
+        prop_assert!(ledger.is_balanced(), "{:?}", ledger);
+    }
+}
+
+/// Facts as the kernel side can write them: an end that has not left a state tells nothing, and what stands has
+/// not left it.
+fn consistent_facts() -> impl Strategy<Value = Facts> {
+    any_facts().prop_map(|mut facts| {
+        for end in [&mut facts.client, &mut facts.server] {
+            if end.closed_ns == 0 {
+                (end.from, end.to, end.err, end.flags) = (0, 0, 0, 0);
+            }
+            // A close by the program leaves no error behind.
+            if end.err != 0 {
+                end.flags &= !(end_flag::LOCAL | end_flag::EXITING);
+            } else if end.to == CLOSE || end.to == FIN_WAIT1 {
+                end.flags |= end_flag::LOCAL;
+            } else {
+                end.flags &= !(end_flag::LOCAL | end_flag::EXITING);
+            }
+        }
+        facts
+    })
+}
