@@ -30,7 +30,7 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 const BANNED_MACROS: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
 
 /// Where people's and build machines' files lie: a path from there works nowhere else.
-const MACHINE_DIRS: [&str; 4] = ["/work/", "/home/", "/root/", "/Users/"];
+const MACHINE_DIRS: [&str; 3] = ["/home/", "/root/", "/Users/"];
 
 /// Files that may name such a directory, and why.
 const NAMES_MACHINE_DIRS: &[(&str, &str)] = &[("xtask/src/tidy.rs", "the rule itself")];
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(
             machine_paths(&text(
                 "a.md",
-                "https://a.org/home/me, framework/work/x, ~/.cargo"
+                "https://a.org/home/me, nursing/home/x, ~/.cargo"
             )),
             []
         );
