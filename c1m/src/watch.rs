@@ -38,7 +38,9 @@ pub struct Watch {
     stood_before: u64,
     /// Attempts that were under way when the watch began: of these it may know but half.
     begun_before: HashSet<Tuple>,
-    /// Whether the server's end is in sight.
+    /// The server's address where it is known.
+    target: Option<IpAddr>,
+    /// Whether anybody listened there when the watch began.
     listened: bool,
 }
 
@@ -93,6 +95,7 @@ impl Watch {
             counters_before: Vec::new(),
             stood_before: 0,
             begun_before: HashSet::new(),
+            target,
             listened: false,
         };
         let tracer = watch.tracer.iter();
@@ -101,8 +104,7 @@ impl Watch {
         }
         watch.counters_before = watch.counters()?;
         watch.count_before()?;
-        watch.listened =
-            !watch.listeners()?.is_empty() || target.is_some_and(|target| watch.is_local(target));
+        watch.listened = watch.is_listened_to(&watch.listeners()?);
         Ok(watch)
     }
 
@@ -157,6 +159,29 @@ impl Watch {
         Ok(interrupted)
     }
 
+    /// Whether one of them takes connections to the server's address.
+    fn is_listened_to(&self, listeners: &[census::Listener]) -> bool {
+        let takes = |own: IpAddr| match self.target {
+            Some(target) => own.is_unspecified() || own.to_canonical() == target.to_canonical(),
+            None => true,
+        };
+        listeners.iter().any(|listener| takes(listener.address))
+    }
+
+    /// Whether the server's end is in sight. Only at an address that is in one of the namespaces; and if nobody
+    /// listens there and clients are established all the same, somebody sends them elsewhere (NAT).
+    fn sees_server(&self, snapshot: &Snapshot, listeners: &[census::Listener]) -> bool {
+        let [client, server] = snapshot.stats.ends;
+        let was_there = self.listened
+            || server.established > 0
+            || self.stood_before > 0
+            || self.is_listened_to(listeners);
+        match self.target {
+            None => was_there,
+            Some(target) => self.is_local(target) && (was_there || client.established == 0),
+        }
+    }
+
     /// Whether one of the namespaces has this address.
     fn is_local(&self, address: IpAddr) -> bool {
         let bound = |namespace: &Netns| namespace.run(|| UdpSocket::bind((address, 0)).is_ok());
@@ -176,9 +201,7 @@ impl Watch {
             None => Snapshot::default(),
         };
         let listeners = self.listeners().context("the census of listeners failed")?;
-        let children = snapshot.stats.ends[1].established > 0;
-        let server_end =
-            self.listened || children || self.stood_before > 0 || !listeners.is_empty();
+        let server_end = self.sees_server(&snapshot, &listeners);
         let sight = self.sight(&snapshot, server_end, &counters);
         let namespace = self.server_namespace()?;
         Ok(Sighting {

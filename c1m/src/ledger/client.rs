@@ -79,7 +79,9 @@ impl ServerEnds {
             *end = match *what {
                 changed::CLOSED => ServerEnd::Accepted,
                 changed::CLOSED_QUEUED => ServerEnd::Queued,
-                _ => ServerEnd::Request,
+                // Its final ACK was under way when the client stopped counting.
+                _ if matches!(end, ServerEnd::Absent | ServerEnd::Request) => ServerEnd::Accepted,
+                _ => *end,
             };
         }
     }
