@@ -15,7 +15,7 @@ use crate::{
     cli::{ClientArgs, Close, Listeners, Ports, ServerArgs},
     load::{
         pace::Rate,
-        tuples::{Sources, Tuples},
+        tuples::{Sources, Tuples, connectable},
         worker::BASE_FDS,
     },
 };
@@ -126,6 +126,9 @@ pub struct ClientPlan {
 impl ClientPlan {
     /// Checks the options. The error is the sentence for the user.
     pub fn new(args: &ClientArgs) -> anyhow::Result<Self> {
+        let mut args = args.clone();
+        args.target = connectable(args.target);
+        let args = &args;
         ensure!(
             args.in_flight > 0,
             "--in-flight 0 lets no attempt begin: --in-flight 1 or more"

@@ -10,7 +10,7 @@ use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
     load::{
-        outcome::{Slab, Stage},
+        outcome::{Outcome, Slab, Stage},
         tuples::Tuples,
     },
     trace::read::Snapshot,
@@ -87,15 +87,33 @@ impl ServerEnds {
     }
 }
 
+/// What our client did.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Where its attempts came from.
+    pub tuples: &'a Tuples,
+    /// Where they went.
+    pub target: SocketAddr,
+    /// What it recorded of them.
+    pub slab: &'a Slab,
+    /// The zero of the times in there, CLOCK_MONOTONIC.
+    pub epoch_ns: u64,
+}
+
 /// Judges and books every attempt of our client.
 pub fn book(
-    tuples: &Tuples,
-    target: SocketAddr,
-    slab: &Slab,
+    run: &Run<'_>,
     ends: &ServerEnds,
     snapshot: &Snapshot,
     context: &Context<'_>,
 ) -> Ledger {
+    let Run {
+        tuples,
+        target,
+        slab,
+        ..
+    } = *run;
+    let told = Told::new(run, snapshot);
     let mut ledger = Ledger::default();
     for index in 0..slab.len() {
         let outcome = slab.get(index);
@@ -110,7 +128,7 @@ pub fn book(
                 tuples.source(index).port()
             },
         );
-        let facts = facts_of(source, target, snapshot);
+        let facts = told.of(source, &outcome);
         let attempt = Attempt {
             outcome,
             facts,
@@ -143,11 +161,56 @@ pub fn book(
     ledger
 }
 
-fn facts_of(source: SocketAddr, target: SocketAddr, snapshot: &Snapshot) -> Option<&Facts> {
-    if snapshot.facts.is_empty() {
-        return None;
+/// What the kernel side tells of the attempts.
+struct Told<'a> {
+    run: &'a Run<'a>,
+    last: &'a HashMap<Tuple, Facts>,
+    /// Ports of the kernel's choice are taken again by other attempts: all of those with an entry, by tuple.
+    every: HashMap<Tuple, Vec<&'a Facts>>,
+}
+
+/// How much later than an attempt its socket may be closed.
+const CLOSING_NS: u64 = 2_000_000;
+
+impl<'a> Told<'a> {
+    fn new(run: &'a Run<'a>, snapshot: &'a Snapshot) -> Self {
+        let mut every = HashMap::<_, Vec<_>>::new();
+        if run.tuples.kernel_ports() {
+            let earlier = snapshot
+                .generations
+                .iter()
+                .map(|(tuple, facts)| (tuple, facts));
+            for (tuple, facts) in earlier.chain(&snapshot.facts) {
+                every.entry(*tuple).or_default().push(facts);
+            }
+        }
+        Self {
+            run,
+            last: &snapshot.facts,
+            every,
+        }
     }
-    snapshot.facts.get(&tuple(source, target))
+
+    /// The facts of one attempt.
+    fn of(&self, source: SocketAddr, outcome: &Outcome) -> Option<&'a Facts> {
+        if self.last.is_empty() {
+            return None;
+        }
+        let tuple = tuple(source, self.run.target);
+        if !self.run.tuples.kernel_ports() {
+            return self.last.get(&tuple);
+        }
+        let time = |ms: u32| self.run.epoch_ns + u64::from(ms) * 1_000_000;
+        let began = time(outcome.started_ms);
+        let ended = match outcome.stage {
+            Stage::InFlight | Stage::Established => u64::MAX,
+            Stage::Lost | Stage::Closed | Stage::WorkerDied => time(outcome.ended_ms) + CLOSING_NS,
+            _ => began + u64::from(outcome.settle_us) * 1_000 + CLOSING_NS,
+        };
+        let in_time = |facts: &&&Facts| (began..ended).contains(&facts.first_ns);
+        let facts = self.every.get(&tuple)?.iter().filter(in_time);
+        facts.min_by_key(|facts| facts.first_ns).copied()
+    }
 }
 
 /// The tuple of an attempt from `source` to `target`.
@@ -183,3 +246,6 @@ pub fn target(tuple: &Tuple) -> SocketAddr {
         tuple.server_port,
     )
 }
+
+#[cfg(test)]
+mod tests;

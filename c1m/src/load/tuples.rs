@@ -185,6 +185,16 @@ impl Tuples {
     }
 }
 
+/// Where a connect to `target` goes: an address that stands for all of a host's means its loopback.
+pub fn connectable(mut target: SocketAddr) -> SocketAddr {
+    match target.ip() {
+        IpAddr::V4(all) if all.is_unspecified() => target.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(all) if all.is_unspecified() => target.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    target
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -296,6 +306,18 @@ mod tests {
             prop_assert!(source.port() >= first_port);
             prop_assert!(u32::from(source.port()) < u32::from(first_port) + per_ip);
             prop_assert_eq!(tuples.sources().nth(index / per_ip as usize), Some(source.ip()));
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_every_address_is_the_loopback() {
+        for (target, reached) in [
+            ("0.0.0.0:8000", "127.0.0.1:8000"),
+            ("[::]:8000", "[::1]:8000"),
+            ("10.0.0.1:8000", "10.0.0.1:8000"),
+        ] {
+            let target: SocketAddr = target.parse().unwrap();
+            assert_eq!(connectable(target).to_string(), reached);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     ledger::{
         balance::Frame,
         census,
-        client::{Index, ServerEnds, book},
+        client::{Index, Run, ServerEnds, book},
     },
     load::client::ClientRun,
     options::{ClientPlan, Identity},
@@ -103,14 +103,14 @@ async fn report(
         sight: sighting.sight,
         names,
     };
-    let mut ledger = book(
-        &plan.tuples,
+    let (started, wall, epoch_ns) = client.started();
+    let run = Run {
+        tuples: &plan.tuples,
         target,
         slab,
-        &ends,
-        &sighting.snapshot,
-        &context,
-    );
+        epoch_ns,
+    };
+    let mut ledger = book(&run, &ends, &sighting.snapshot, &context);
     if interrupted {
         let note = "the socket tables changed while the census was taken";
         ledger.notes.push(note.to_owned());
@@ -124,7 +124,6 @@ async fn report(
         Some(namespace) => census::holders(namespace, target)?,
         None => Default::default(),
     };
-    let (started, wall, _) = client.started();
     Ok(ledger.close(Frame {
         role: "client".to_owned(),
         started: Some(wall),

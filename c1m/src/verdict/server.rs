@@ -44,8 +44,8 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
     let established =
         stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
     if established {
-        // What stands has not gone: such facts are an earlier connection's under the same tuple.
-        return match server_gone(&facts.server).filter(|_| !stands) {
+        // If one stands, the facts are an earlier one's under the same tuple: it was counted as well, and is lost.
+        return match server_gone(&facts.server) {
             // The program's own close is its business, unless its end took the connection along.
             Some(Cause::ResetByPeer | Cause::ClosedByServer) => ServerVerdict::Counted,
             Some(cause) => ServerVerdict::Lost(cause),

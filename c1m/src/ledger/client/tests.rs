@@ -1,0 +1,105 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use c1m_common::fact::{SkbDrop, last_drop, segment};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    causes::Cause,
+    trace::read::Names,
+    verdict::{Context, Sight},
+};
+
+const TARGET: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
+
+fn dropped(first_ns: u64, reason: u16) -> Facts {
+    let mut facts = Facts {
+        first_ns,
+        first_drop_ns: first_ns,
+        last_drop: last_drop::SKB + segment::SYN as u8,
+        ..Facts::default()
+    };
+    facts.skb_drops[segment::SYN] = SkbDrop {
+        count: 1,
+        reason,
+        ..SkbDrop::default()
+    };
+    facts
+}
+
+fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
+    let names = Names::of_drops(&[(1, "NETFILTER_DROP"), (2, "NO_SOCKET"), (3, "NEIGH_FAILED")]);
+    let context = Context {
+        sight: Sight {
+            states: true,
+            drops: true,
+            syns: true,
+            resets: true,
+            ..Sight::default()
+        },
+        names: &names,
+    };
+    let run = Run {
+        tuples,
+        target: TARGET.into(),
+        slab,
+        epoch_ns: 1_000,
+    };
+    book(&run, &ServerEnds::new(slab.len()), snapshot, &context)
+}
+
+#[test]
+fn attempts_that_had_the_same_port_one_after_another_keep_their_own_facts() {
+    let tuples = Tuples::new([127, 0, 1, 1].into(), 1, 3, None, 3).unwrap();
+    let slab = Slab::create(3).unwrap();
+    for (index, started_ms) in [0, 500, 1000].into_iter().enumerate() {
+        let outcome = Outcome {
+            stage: Stage::GaveUp,
+            tries: 1,
+            port: 30_000,
+            started_ms,
+            settle_us: 300_000,
+            ..Outcome::default()
+        };
+        slab.set(index, outcome);
+    }
+    let tuple = tuple(([127, 0, 1, 1], 30_000).into(), TARGET.into());
+    let mut snapshot = Snapshot::default();
+    let ms = 1_000_000;
+    snapshot.generations.push((tuple, dropped(20 * ms, 1)));
+    snapshot.generations.push((tuple, dropped(520 * ms, 3)));
+    snapshot.facts.insert(tuple, dropped(1020 * ms, 1));
+    let ledger = booked(&tuples, &slab, &snapshot);
+    let lost = |cause| ledger.lost.get(&cause).map_or(0, |loss| loss.count);
+    assert_eq!(
+        (lost(Cause::NetfilterIn), lost(Cause::Neighbour)),
+        (2, 1),
+        "{ledger:#?}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_client_s_ledger_balances_whatever_happened(
+        outcomes in prop::collection::vec((0..12_u8, 0..140_u16, 0..4_u16, 0..2000_u32), 1..40),
+        facts in prop::collection::vec((0..4_u16, 0..2000_u64, 0..4_u16), 0..8),
+        kernel in any::<bool>(),
+    ) {
+        let len = outcomes.len();
+        let first_port = (!kernel).then_some(0);
+        let tuples = Tuples::new([127, 0, 1, 1].into(), 1, 40, first_port, len).unwrap();
+        let slab = Slab::create(len).unwrap();
+        let mut attempted = 0;
+        for (index, (stage, errno, port, started_ms)) in outcomes.into_iter().enumerate() {
+            let stage = Stage::from_u8(stage);
+            attempted += u64::from(stage != Stage::Planned);
+            slab.set(index, Outcome { stage, errno, port, started_ms, ..Outcome::default() });
+        }
+        let mut snapshot = Snapshot::default();
+        for (port, ms, reason) in facts {
+            let tuple = tuple(([127, 0, 1, 1], port).into(), TARGET.into());
+            snapshot.facts.insert(tuple, dropped(ms * 1_000_000, reason));
+        }
+        let ledger = booked(&tuples, &slab, &snapshot);
+        prop_assert!(ledger.is_balanced() && ledger.attempted == attempted, "{:?}", ledger);
+    }
+}
