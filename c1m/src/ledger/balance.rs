@@ -7,7 +7,7 @@ use crate::{
         Cause,
         remedy::{Holders, RemedyContext, remedy},
     },
-    ledger::{Ledger, Loss, census},
+    ledger::{ATTEMPTS_MAX, Ledger, Loss, census},
     report::{
         record::{CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States},
         text::thousands,
@@ -44,7 +44,14 @@ const PLACES_MAX: usize = 16;
 
 impl Ledger {
     /// The record of the run. The ledger's numbers go in as they are.
-    pub fn close(self, frame: Frame) -> Record {
+    pub fn close(mut self, frame: Frame) -> Record {
+        if self.unlisted > 0 {
+            self.notes.push(format!(
+                "{} more of the lost and recovered are counted and not listed: a record lists {}",
+                thousands(self.unlisted),
+                thousands(ATTEMPTS_MAX as u64)
+            ));
+        }
         let lost = self.lost_count();
         let balanced = self.is_balanced();
         let count = |cause: Cause| self.lost.get(&cause).map_or(0, |loss| loss.count);
@@ -181,4 +188,45 @@ fn named(pid: u32, ended: &[String]) -> String {
         .iter()
         .find(|known| known.split(' ').next() == Some(&pid));
     known.cloned().unwrap_or(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{ledger::Case, report::record::Attempt, trace::read::Names};
+
+    #[test]
+    fn a_list_that_was_cut_says_so() {
+        let listed = Attempt {
+            source: String::new(),
+            target: String::new(),
+            end: "lost".to_owned(),
+            verdict: String::new(),
+            facts: Vec::new(),
+            stage: None,
+            errno: None,
+            connect_us: None,
+        };
+        let mut ledger = Ledger {
+            attempted: 2,
+            attempts: vec![listed; ATTEMPTS_MAX - 1],
+            ..Ledger::default()
+        };
+        let case = Case {
+            source: "127.0.0.1:1".parse().unwrap(),
+            target: "127.0.0.1:2".parse().unwrap(),
+            outcome: None,
+            facts: None,
+        };
+        ledger.lose(Cause::Unexplained, &case, &Names::default());
+        assert_eq!(ledger.unlisted, 0);
+        ledger.lose(Cause::Unexplained, &case, &Names::default());
+        let record = ledger.close(Frame::default());
+        assert!(record.balanced);
+        assert_eq!(record.attempts.len(), ATTEMPTS_MAX);
+        let note =
+            "1 more of the lost and recovered are counted and not listed: a record lists 1,000,000";
+        assert_eq!(record.notes, [note]);
+    }
 }

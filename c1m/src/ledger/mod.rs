@@ -38,6 +38,8 @@ pub struct Ledger {
     pub recovered: BTreeMap<(Cause, u32, u64), u64>,
     /// The lost and the recovered, one by one.
     pub attempts: Vec<record::Attempt>,
+    /// How many more of them there are than [`ATTEMPTS_MAX`].
+    pub unlisted: u64,
     /// Remarks for the reader.
     pub notes: Vec<String>,
 }
@@ -96,10 +98,11 @@ impl Ledger {
                 loss.queue = facts.queue;
             }
         }
+        let facts = words::describe(case, names);
         if loss.example.is_empty() {
-            loss.example = words::describe(case, names);
+            loss.example.clone_from(&facts);
         }
-        self.list("lost", cause, case, names);
+        self.list("lost", cause, case, facts);
     }
 
     /// Books an attempt that met trouble and got over it; it is counted as standing or closed besides.
@@ -109,7 +112,7 @@ impl Ledger {
             .recovered
             .entry((cause, drops, delay_ms(case)))
             .or_default() += 1;
-        self.list("recovered", cause, case, names);
+        self.list("recovered", cause, case, words::describe(case, names));
     }
 
     /// Books losses of which nothing but the number is known.
@@ -131,8 +134,9 @@ impl Ledger {
         self.attempted == self.standing + self.closed + self.lost_count()
     }
 
-    fn list(&mut self, end: &str, cause: Cause, case: &Case<'_>, names: &Names) {
+    fn list(&mut self, end: &str, cause: Cause, case: &Case<'_>, facts: Vec<String>) {
         if self.attempts.len() == ATTEMPTS_MAX {
+            self.unlisted += 1;
             return;
         }
         let outcome = case.outcome;
@@ -141,7 +145,7 @@ impl Ledger {
             target: case.target.to_string(),
             end: end.to_owned(),
             verdict: cause.slug().to_owned(),
-            facts: words::describe(case, names),
+            facts,
             stage: outcome.map(|outcome| outcome.stage),
             errno: outcome
                 .map(|outcome| outcome.errno)
