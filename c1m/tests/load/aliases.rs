@@ -41,23 +41,14 @@ fn missing_addresses_come_for_the_run_and_only_they_go() {
             "fd00::2/128",
         ),
     ] {
-        let server = net.server(net.free(host), None, &[]);
+        let server = net.server(net.free(host), None, "");
         net.run(|| {
             let done = std::process::Command::new("ip")
                 .args(["addr", "add", own, "dev", "lo"])
                 .status();
             assert!(done.expect("ip runs").success());
         });
-        let args = [
-            "--dev",
-            "lo",
-            "--addresses",
-            range,
-            "--per-ip",
-            "10",
-            "--hold",
-            "10m",
-        ];
+        let args = format!("--dev lo --addresses {range} --per-ip 10 --hold 10m");
         let client = net.client(server.address, &args);
         server.wait_held(30);
         let file = file_of(client.process.pid());

@@ -3,15 +3,14 @@
 use std::time::Instant;
 
 use rustix::process::Signal;
-use socket2::{Domain, Socket, Type};
 
 use super::rig::{Net, held_by, signal, until};
 
 #[test]
 fn ipv6() {
     let net = Net::new();
-    let server = net.server(net.free("::1"), None, &[]);
-    net.client(server.address, &["--connections", "500", "--hold", "0s"])
+    let server = net.server(net.free("::1"), None, "");
+    net.client(server.address, "--connections 500 --hold 0s")
         .end()
         .assert(0, 500, 500);
     server.wait_held(0);
@@ -20,36 +19,18 @@ fn ipv6() {
 #[test]
 fn the_kernel_may_choose_the_ports() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
-    let args = [
-        "--connections",
-        "500",
-        "--per-ip",
-        "250",
-        "--ports",
-        "kernel",
-        "--hold",
-        "0s",
-    ];
-    net.client(server.address, &args).end().assert(0, 500, 500);
+    let server = net.local_server("");
+    let args = "--connections 500 --per-ip 250 --ports kernel --hold 0s";
+    net.client(server.address, args).end().assert(0, 500, 500);
 }
 
 #[test]
 fn a_rate_is_kept_by_all_workers_together() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
-    let args = [
-        "--connections",
-        "200",
-        "--per-worker",
-        "20",
-        "--rate",
-        "400/s",
-        "--hold",
-        "0s",
-    ];
+    let server = net.local_server("");
+    let args = "--connections 200 --per-worker 20 --rate 400/s --hold 0s";
     let begun = Instant::now();
-    let done = net.client(server.address, &args).end();
+    let done = net.client(server.address, args).end();
     done.assert(0, 200, 200);
     // 199 intervals of 2.5 ms, less the 5 ms that a late one may catch up on, and two roundings to 1 ms.
     let took = done.record["establish_s"].as_f64().expect("a number");
@@ -62,15 +43,10 @@ fn a_timeout_ends_what_is_not_answered() {
     let net = Net::new();
     let address = net.free("127.0.0.1");
     // listen(0) has room for one connection; the SYNs of the others are dropped.
-    let full = net.run(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&address.into()).expect("the port is free");
-        socket.listen(0).expect("it listens");
-        socket
-    });
-    let args = ["--connections", "5", "--timeout", "300ms", "--hold", "0s"];
+    let full = net.full_listener(address);
+    let args = "--connections 5 --timeout 300ms --hold 0s";
     let begun = Instant::now();
-    let done = net.client(address, &args).end();
+    let done = net.client(address, args).end();
     assert!(begun.elapsed().as_millis() >= 300);
     assert_eq!(done.lost_at("gave-up"), 4, "{:#}", done.record);
     assert_eq!(done.status, Some(1));
@@ -81,24 +57,10 @@ fn a_timeout_ends_what_is_not_answered() {
 fn the_window_bounds_what_is_under_way() {
     let net = Net::new();
     let address = net.free("127.0.0.1");
-    let full = net.run(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&address.into()).expect("the port is free");
-        socket.listen(0).expect("it listens");
-        socket
-    });
+    let full = net.full_listener(address);
     // One at a time: the five that are not answered take their 100 ms one after the other.
-    let args = [
-        "--connections",
-        "6",
-        "--in-flight",
-        "1",
-        "--timeout",
-        "100ms",
-        "--hold",
-        "0s",
-    ];
-    let done = net.client(address, &args).end();
+    let args = "--connections 6 --in-flight 1 --timeout 100ms --hold 0s";
+    let done = net.client(address, args).end();
     assert_eq!(done.lost_at("gave-up"), 5, "{:#}", done.record);
     let took = done.record["establish_s"].as_f64().expect("a number");
     assert!(took >= 0.498, "{took}");
@@ -109,12 +71,12 @@ fn the_window_bounds_what_is_under_way() {
 fn a_failed_attempt_is_made_again() {
     let net = Net::new();
     let address = net.free("127.0.0.1");
-    let args = ["--connections", "50", "--retry", "250", "--hold", "0s"];
-    let client = net.client(address, &args);
+    let args = "--connections 50 --retry 250 --hold 0s";
+    let client = net.client(address, args);
     until("a first round is refused", || {
         (!client.process.workers().is_empty()).then_some(())
     });
-    let server = net.server(address, None, &[]);
+    let server = net.server(address, None, "");
     client.end().assert(0, 50, 50);
     server.wait_held(0);
 }
@@ -123,10 +85,7 @@ fn a_failed_attempt_is_made_again() {
 fn nobody_there() {
     let net = Net::new();
     let done = net
-        .client(
-            net.free("127.0.0.1"),
-            &["--connections", "50", "--hold", "0s"],
-        )
+        .client(net.free("127.0.0.1"), "--connections 50 --hold 0s")
         .end();
     done.assert(1, 50, 0);
     assert_eq!(done.lost_at("failed"), 50, "{:#}", done.record);
@@ -135,16 +94,9 @@ fn nobody_there() {
 #[test]
 fn a_killed_worker_takes_its_own_and_no_others() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
-    let args = [
-        "--connections",
-        "300",
-        "--per-worker",
-        "100",
-        "--hold",
-        "10m",
-    ];
-    let client = net.client(server.address, &args);
+    let server = net.local_server("");
+    let args = "--connections 300 --per-worker 100 --hold 10m";
+    let client = net.client(server.address, args);
     server.wait_held(300);
     let workers = client.process.workers();
     assert_eq!(workers.len(), 3);
@@ -162,10 +114,10 @@ fn a_killed_worker_takes_its_own_and_no_others() {
 #[test]
 fn what_a_killed_worker_had_not_begun_another_does() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
+    let server = net.local_server("");
     // Slow enough to be killed in between.
-    let args = ["--connections", "600", "--rate", "300/s", "--hold", "0s"];
-    let client = net.client(server.address, &args);
+    let args = "--connections 600 --rate 300/s --hold 0s";
+    let client = net.client(server.address, args);
     until("some stand", || (server.held() >= 20).then_some(()));
     signal(client.process.workers()[0], Signal::KILL);
     let done = client.end();
@@ -179,16 +131,9 @@ fn what_a_killed_worker_had_not_begun_another_does() {
 #[test]
 fn workers_never_outlive_a_killed_supervisor() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
-    let args = [
-        "--connections",
-        "300",
-        "--per-worker",
-        "100",
-        "--hold",
-        "10m",
-    ];
-    let mut client = net.client(server.address, &args);
+    let server = net.local_server("");
+    let args = "--connections 300 --per-worker 100 --hold 10m";
+    let mut client = net.client(server.address, args);
     server.wait_held(300);
     client.process.0.kill().expect("it runs");
     server.wait_held(0);
@@ -197,9 +142,9 @@ fn workers_never_outlive_a_killed_supervisor() {
 #[test]
 fn an_interrupt_ends_the_opening() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
-    let args = ["--connections", "1000", "--rate", "20/s", "--hold", "10m"];
-    let client = net.client(server.address, &args);
+    let server = net.local_server("");
+    let args = "--connections 1000 --rate 20/s --hold 10m";
+    let client = net.client(server.address, args);
     until("some stand", || (server.held() >= 5).then_some(()));
     let done = client.interrupt();
     assert_eq!(done.status, Some(0), "{:#}", done.record);
@@ -212,7 +157,7 @@ fn an_interrupt_ends_the_opening() {
 #[test]
 fn past_the_fd_limit_every_attempt_has_its_errno() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
+    let server = net.local_server("");
     let target = server.address.to_string();
     let args = [
         "client",

@@ -11,6 +11,7 @@ use std::{
 
 use c1m::{load::worker::BASE_FDS, netns::Netns};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// Nothing here takes this long, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -82,10 +83,28 @@ impl Net {
         self.run(|| command.spawn()).expect("c1m starts")
     }
 
-    /// Starts a server and waits until it listens.
-    pub(crate) fn server(&self, address: SocketAddr, nofile: Option<u64>, args: &[&str]) -> Server {
+    /// A server on a free port of 127.0.0.1, with these arguments; see [`Self::server`].
+    pub(crate) fn local_server(&self, args: &str) -> Server {
+        self.server(self.free("127.0.0.1"), None, args)
+    }
+
+    /// A listener with room for one connection, of which nobody accepts any: the SYNs of all others are dropped.
+    pub(crate) fn full_listener(&self, address: SocketAddr) -> Socket {
+        self.run(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.bind(&address.into()).expect("the port is free");
+            socket.listen(0).expect("it listens");
+            socket
+        })
+    }
+
+    /// Starts a server, its arguments between spaces, and waits until it listens.
+    pub(crate) fn server(&self, address: SocketAddr, nofile: Option<u64>, args: &str) -> Server {
         let listen = address.to_string();
-        let mut child = self.spawn(nofile, &[&["server", "--listen", &listen], args].concat());
+        let mut child = self.spawn(
+            nofile,
+            &[&["server", "--listen", &listen], words(args).as_slice()].concat(),
+        );
         let lines = lines_of(child.stderr.take().expect("stderr"));
         let first = lines.recv_timeout(LIMIT).expect("a first line");
         assert!(
@@ -99,17 +118,21 @@ impl Net {
         }
     }
 
-    /// Starts a client of `address`.
-    pub(crate) fn client(&self, address: SocketAddr, args: &[&str]) -> Client {
+    /// Starts a client of `address`, its arguments between spaces.
+    pub(crate) fn client(&self, address: SocketAddr, args: &str) -> Client {
         let dir = tempfile::tempdir().expect("a directory");
         let json = dir.path().join("run.json").display().to_string();
         let target = address.to_string();
         let own = ["client", "--target", &target, "--json", &json];
         Client {
-            process: Process(self.spawn(None, &[&own, args].concat())),
+            process: Process(self.spawn(None, &[&own, words(args).as_slice()].concat())),
             dir,
         }
     }
+}
+
+fn words(args: &str) -> Vec<&str> {
+    args.split_whitespace().collect()
 }
 
 /// What a pipe brings, line by line.

@@ -13,9 +13,9 @@ use super::rig::{Net, cpu_ticks, held_by, signal, until};
 #[test]
 fn two_thousand_stand_and_go_and_stand_again() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
+    let server = net.local_server("");
     for close in ["rst", "fin", "none", "rst"] {
-        let args = ["--connections", "2000", "--hold", "0s", "--close", close];
+        let args = format!("--connections 2000 --hold 0s --close {close}");
         net.client(server.address, &args)
             .end()
             .assert(0, 2000, 2000);
@@ -27,10 +27,10 @@ fn two_thousand_stand_and_go_and_stand_again() {
 #[test]
 fn workers_come_before_the_running_ones_are_full_and_retire_when_empty() {
     let net = Net::new();
-    let args = ["--per-worker", "100", "--retire-after", "200ms"];
-    let server = net.server(net.free("127.0.0.1"), None, &args);
+    let args = "--per-worker 100 --retire-after 200ms";
+    let server = net.local_server(args);
     assert_eq!(server.process.workers().len(), 1);
-    let client = net.client(server.address, &["--connections", "450", "--hold", "10m"]);
+    let client = net.client(server.address, "--connections 450 --hold 10m");
     server.wait_held(450);
     let each: Vec<_> = server
         .process
@@ -44,7 +44,7 @@ fn workers_come_before_the_running_ones_are_full_and_retire_when_empty() {
     until("all but one retire", || {
         (server.process.workers().len() == 1).then_some(())
     });
-    net.client(server.address, &["--connections", "250", "--hold", "0s"])
+    net.client(server.address, "--connections 250 --hold 0s")
         .end()
         .assert(0, 250, 250);
 }
@@ -52,8 +52,8 @@ fn workers_come_before_the_running_ones_are_full_and_retire_when_empty() {
 #[test]
 fn a_killed_worker_is_reported_and_replaced_and_the_others_hold() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &["--per-worker", "100"]);
-    let client = net.client(server.address, &["--connections", "250", "--hold", "10m"]);
+    let server = net.local_server("--per-worker 100");
+    let client = net.client(server.address, "--connections 250 --hold 10m");
     server.wait_held(250);
     let workers = server.process.workers();
     let victim = workers[0];
@@ -70,7 +70,7 @@ fn a_killed_worker_is_reported_and_replaced_and_the_others_hold() {
     });
     client.interrupt().assert(1, 250, 250 - held);
     server.wait_held(0);
-    net.client(server.address, &["--connections", "250", "--hold", "0s"])
+    net.client(server.address, "--connections 250 --hold 0s")
         .end()
         .assert(0, 250, 250);
 }
@@ -78,8 +78,8 @@ fn a_killed_worker_is_reported_and_replaced_and_the_others_hold() {
 #[test]
 fn at_the_fd_limit_it_holds_in_silence_and_takes_up_again() {
     let net = Net::new();
-    let args = ["--workers-max", "1", "--backlog", "64"];
-    let server = net.server(net.free("127.0.0.1"), Some(56), &args);
+    let args = "--workers-max 1 --backlog 64";
+    let server = net.server(net.free("127.0.0.1"), Some(56), args);
     let mut streams: Vec<TcpStream> = (0..60).map(|_| net.connect(server.address)).collect();
     server.wait_held(50);
     let worker = server.process.workers()[0];
@@ -107,7 +107,7 @@ fn at_the_fd_limit_it_holds_in_silence_and_takes_up_again() {
     streams.clear();
     server.wait_held(0);
     assert_eq!(server.process.workers(), [worker], "the same worker");
-    net.client(server.address, &["--connections", "50", "--hold", "0s"])
+    net.client(server.address, "--connections 50 --hold 0s")
         .end()
         .assert(0, 50, 50);
 }
@@ -115,7 +115,7 @@ fn at_the_fd_limit_it_holds_in_silence_and_takes_up_again() {
 #[test]
 fn echo_gives_back_what_a_slow_reader_sent() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &["--echo"]);
+    let server = net.local_server("--echo");
     let mut stream = net.connect(server.address);
     let sent: Vec<u8> = (0..32_000_000u32).map(|byte| (byte % 251) as u8).collect();
     // More than both socket buffers hold: the writer blocks until the reader below begins.
@@ -144,7 +144,7 @@ fn echo_gives_back_what_a_slow_reader_sent() {
 #[test]
 fn a_silent_server_sends_nothing_back() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &[]);
+    let server = net.local_server("");
     let mut stream = net.connect(server.address);
     stream.write_all(b"hello").expect("it is taken");
     server.wait_held(1);
@@ -155,8 +155,8 @@ fn a_silent_server_sends_nothing_back() {
 #[test]
 fn every_worker_has_a_listener_of_its_own() {
     let net = Net::new();
-    let server = net.server(net.free("127.0.0.1"), None, &["--listeners", "reuseport"]);
-    net.client(server.address, &["--connections", "1000", "--hold", "0s"])
+    let server = net.local_server("--listeners reuseport");
+    net.client(server.address, "--connections 1000 --hold 0s")
         .end()
         .assert(0, 1000, 1000);
     server.wait_held(0);
@@ -165,8 +165,8 @@ fn every_worker_has_a_listener_of_its_own() {
 #[test]
 fn workers_never_outlive_a_killed_supervisor() {
     let net = Net::new();
-    let mut server = net.server(net.free("127.0.0.1"), None, &["--per-worker", "100"]);
-    let client = net.client(server.address, &["--connections", "150", "--hold", "10m"]);
+    let mut server = net.local_server("--per-worker 100");
+    let client = net.client(server.address, "--connections 150 --hold 10m");
     server.wait_held(150);
     let workers = server.process.workers();
     assert!(workers.len() >= 2);
