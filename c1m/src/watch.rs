@@ -1,9 +1,10 @@
 //! Watches a run: what stood before it, what the host counted, and, with a tracer, what the kernel saw.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     net::{IpAddr, UdpSocket},
+    sync::LazyLock,
 };
 
 use anyhow::Context as _;
@@ -12,9 +13,10 @@ use c1m_common::{config::changed, state, tuple::Tuple};
 use crate::{
     host::Host,
     ledger::{
-        census::{self, Side, Socket},
+        Ledger,
+        census::{self, Listener, Side, Socket},
         counters::Counters,
-        server::Before,
+        server::{Before, book},
     },
     netns::Netns,
     report::record::{Crosscheck, Observability, States},
@@ -23,7 +25,7 @@ use crate::{
         hooks::Fact,
         read::{Names, Snapshot},
     },
-    verdict::{Sight, crosscheck::crosscheck},
+    verdict::{Context, Sight, crosscheck::crosscheck},
 };
 
 mod queue;
@@ -53,7 +55,7 @@ pub struct Sighting {
     /// The same for the reader.
     pub observability: Observability,
     /// How much each host counter rose, all namespaces together.
-    pub counters: std::collections::BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, u64>,
     /// The host, as the server's namespace sees it.
     pub host: Host,
     /// The smallest limit of the listeners' accept queues.
@@ -160,17 +162,19 @@ impl Watch {
     }
 
     /// Whether one of them takes connections to the server's address.
-    fn is_listened_to(&self, listeners: &[census::Listener]) -> bool {
+    fn is_listened_to(&self, listeners: &[(usize, Listener)]) -> bool {
         let takes = |own: IpAddr| match self.target {
             Some(target) => own.is_unspecified() || own.to_canonical() == target.to_canonical(),
             None => true,
         };
-        listeners.iter().any(|listener| takes(listener.address))
+        listeners
+            .iter()
+            .any(|(_, listener)| takes(listener.address))
     }
 
     /// Whether the server's end is in sight. Only at an address that is in one of the namespaces; and if nobody
     /// listens there and clients are established all the same, somebody sends them elsewhere (NAT).
-    fn sees_server(&self, snapshot: &Snapshot, listeners: &[census::Listener]) -> bool {
+    fn sees_server(&self, snapshot: &Snapshot, listeners: &[(usize, Listener)]) -> bool {
         let [client, server] = snapshot.stats.ends;
         let was_there = self.listened
             || server.established > 0
@@ -203,20 +207,20 @@ impl Watch {
         let listeners = self.listeners().context("the census of listeners failed")?;
         let server_end = self.sees_server(&snapshot, &listeners);
         let sight = self.sight(&snapshot, server_end, &counters);
-        let namespace = self.server_namespace()?;
+        let namespace = self.server_namespace(&listeners)?;
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
             host: Host::read(namespace).context("cannot read the host's limits")?,
-            accept_limit: listeners.iter().map(|listener| listener.accept_limit).min(),
-            server_is_c1m: listeners.iter().any(|listener| is_ours(listener.inode)),
+            accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
+            server_is_c1m: listeners.iter().any(|(_, one)| is_ours(one.inode)),
             counters,
             snapshot,
         })
     }
 
-    fn delta(&self) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
-        let mut sum = std::collections::BTreeMap::new();
+    fn delta(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let mut sum = BTreeMap::new();
         for (now, before) in self.counters()?.iter().zip(&self.counters_before) {
             for (name, delta) in now.delta(before) {
                 *sum.entry(name).or_default() += delta;
@@ -229,7 +233,7 @@ impl Watch {
         &self,
         snapshot: &Snapshot,
         server_end: bool,
-        counters: &std::collections::BTreeMap<String, u64>,
+        counters: &BTreeMap<String, u64>,
     ) -> Sight {
         let has = |fact| {
             self.tracer
@@ -266,23 +270,20 @@ impl Watch {
     }
 
     /// The namespace that has the listener; the first if none has.
-    fn server_namespace(&self) -> anyhow::Result<&Netns> {
-        for namespace in &self.namespaces {
-            for &port in &self.ports {
-                if !census::listeners(namespace, port)?.is_empty() {
-                    return Ok(namespace);
-                }
-            }
-        }
-        self.namespaces.first().context("a watch has a namespace")
+    fn server_namespace(&self, listeners: &[(usize, Listener)]) -> anyhow::Result<&Netns> {
+        let index = listeners.first().map_or(0, |(namespace, _)| *namespace);
+        self.namespaces
+            .get(index)
+            .context("a watch has a namespace")
     }
 
-    /// Who listens on the ports now, in all namespaces.
-    fn listeners(&self) -> io::Result<Vec<census::Listener>> {
+    /// Who listens on the ports now, each with the index of its namespace.
+    fn listeners(&self) -> io::Result<Vec<(usize, Listener)>> {
         let mut all = Vec::new();
-        for namespace in &self.namespaces {
+        for (index, namespace) in self.namespaces.iter().enumerate() {
             for &port in &self.ports {
-                all.extend(census::listeners(namespace, port)?);
+                let found = census::listeners(namespace, port)?;
+                all.extend(found.into_iter().map(|listener| (index, listener)));
             }
         }
         Ok(all)
@@ -295,16 +296,35 @@ impl Watch {
     }
 
     /// What there was when the watch began.
-    pub fn before(&self) -> Before<'_> {
+    fn before(&self) -> Before<'_> {
         Before {
             stood: self.stood_before,
             begun: &self.begun_before,
         }
     }
 
-    /// Names of the running kernel.
-    pub fn names(&self) -> Option<&Names> {
-        self.tracer.as_ref().map(|tracer| &tracer.names)
+    /// Whether there is a tracer.
+    pub fn is_traced(&self) -> bool {
+        self.tracer.is_some()
+    }
+
+    /// What a verdict needs besides the attempt.
+    pub fn context(&self, sighting: &Sighting) -> Context<'_> {
+        static NAMELESS: LazyLock<Names> = LazyLock::new(Names::default);
+        Context {
+            sight: sighting.sight,
+            names: match &self.tracer {
+                Some(tracer) => &tracer.names,
+                None => &NAMELESS,
+            },
+        }
+    }
+
+    /// Takes the census and books the server's view.
+    pub async fn book_server(&self, sighting: &Sighting) -> anyhow::Result<Ledger> {
+        let standing = self.standing(&sighting.snapshot).await?;
+        let context = self.context(sighting);
+        Ok(book(self.before(), &standing, &sighting.snapshot, &context))
     }
 
     /// The namespaces.

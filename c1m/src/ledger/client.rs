@@ -10,7 +10,7 @@ use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
     load::{
-        outcome::{Outcome, Slab, Stage},
+        outcome::{Outcome, Slab, Speed, Stage},
         tuples::Tuples,
     },
     trace::read::Snapshot,
@@ -100,13 +100,13 @@ pub struct Run<'a> {
     pub epoch_ns: u64,
 }
 
-/// Judges and books every attempt of our client.
+/// Judges and books every attempt of our client, and tells how fast they came.
 pub fn book(
     run: &Run<'_>,
     ends: &ServerEnds,
     snapshot: &Snapshot,
     context: &Context<'_>,
-) -> Ledger {
+) -> (Ledger, Speed) {
     let Run {
         tuples,
         target,
@@ -115,11 +115,13 @@ pub fn book(
     } = *run;
     let told = Told::new(run, snapshot);
     let mut ledger = Ledger::default();
+    let mut speed = Speed::default();
     for index in 0..slab.len() {
         let outcome = slab.get(index);
         if outcome.stage == Stage::Planned {
             continue;
         }
+        speed.note(&outcome);
         let source = SocketAddr::new(
             tuples.source(index).ip(),
             if outcome.port != 0 {
@@ -158,7 +160,7 @@ pub fn book(
             Verdict::Lost(cause) => ledger.lose(cause, &case, context.names),
         }
     }
-    ledger
+    (ledger, speed)
 }
 
 /// What the kernel side tells of the attempts.

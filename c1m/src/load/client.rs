@@ -131,15 +131,6 @@ impl ClientRun {
         &self.pool.deaths
     }
 
-    /// The process ids of the workers that run.
-    pub fn pids(&self) -> Vec<u32> {
-        self.pool
-            .workers
-            .values()
-            .map(|worker| worker.pid)
-            .collect()
-    }
-
     /// How far it has come.
     pub fn progress(&self) -> Progress {
         let mut progress = Progress {
@@ -299,24 +290,11 @@ impl ClientRun {
         if !worker.started {
             bail!("worker {} {ended} at its start", worker.pid);
         }
-        let stats = self.pool.stats.worker(worker.slot);
         let ended_ms = u32::try_from(self.started.0.elapsed().as_millis()).unwrap_or(u32::MAX);
         let mut rest = share.attempts.end..share.attempts.end;
         for index in share.attempts.clone() {
-            let outcome = self.slab.get(index);
-            match outcome.stage {
-                Stage::Established | Stage::InFlight => {
-                    let stage = Stage::WorkerDied;
-                    self.slab.set(
-                        index,
-                        Outcome {
-                            stage,
-                            ended_ms,
-                            ..outcome
-                        },
-                    );
-                    self.gone.lost += 1;
-                }
+            match self.slab.get(index).stage {
+                Stage::Established | Stage::InFlight => self.lose(index, ended_ms),
                 Stage::Lost => self.gone.lost += 1,
                 // They are begun in order: so is everything after it.
                 Stage::Planned => {
@@ -326,6 +304,7 @@ impl ClientRun {
                 _ => self.gone.failed += 1,
             }
         }
+        let stats = self.pool.stats.worker(worker.slot);
         let places = stats.connecting.get() as i64;
         let in_flight = &self.pool.stats.common().in_flight;
         in_flight.fetch_sub(places, Ordering::Relaxed);
@@ -344,17 +323,19 @@ impl ClientRun {
     /// A worker that dies before its first attempt would do so again.
     fn abandon(&mut self, attempts: Range<usize>, ended_ms: u32) {
         self.gone.begun += attempts.len() as u64;
-        self.gone.lost += attempts.len() as u64;
         for index in attempts {
-            let stage = Stage::WorkerDied;
-            self.slab.set(
-                index,
-                Outcome {
-                    stage,
-                    ended_ms,
-                    ..Outcome::default()
-                },
-            );
+            self.lose(index, ended_ms);
         }
+    }
+
+    /// Records that an attempt went with its worker.
+    fn lose(&mut self, index: usize, ended_ms: u32) {
+        let outcome = Outcome {
+            stage: Stage::WorkerDied,
+            ended_ms,
+            ..self.slab.get(index)
+        };
+        self.slab.set(index, outcome);
+        self.gone.lost += 1;
     }
 }

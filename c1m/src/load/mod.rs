@@ -18,4 +18,5 @@ mod accept;
 mod dial;
 mod echo;
 mod open;
+mod shared;
 mod window;

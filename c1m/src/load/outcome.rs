@@ -2,13 +2,12 @@
 //! outlives a worker that is killed.
 
 use std::{
-    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use super::shared::Shared;
 
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -89,41 +88,52 @@ impl Outcome {
     }
 }
 
+/// How fast the attempts became established.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Speed {
+    /// How many ever were established.
+    pub established: u64,
+    /// When the first attempt began, and when the last one settled, in µs; `None` without any.
+    span_us: Option<(u64, u64)>,
+}
+
+impl Speed {
+    /// An attempt that was tried.
+    pub fn note(&mut self, outcome: &Outcome) {
+        self.established += u64::from(outcome.is_established());
+        let started_us = u64::from(outcome.started_ms) * 1000;
+        let settled_us = started_us + u64::from(outcome.settle_us);
+        let (first_us, last_us) = self.span_us.unwrap_or((started_us, settled_us));
+        self.span_us = Some((first_us.min(started_us), last_us.max(settled_us)));
+    }
+
+    /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.
+    pub fn establish_s(&self) -> f64 {
+        let (first_us, last_us) = self.span_us.unwrap_or_default();
+        (last_us - first_us) as f64 / 1e6
+    }
+}
+
 const WORDS: usize = 3;
 
 /// All outcomes of a run, in shared memory (a memfd).
 #[derive(Debug)]
 pub struct Slab {
-    map: MmapRaw,
-    fd: OwnedFd,
+    shared: Shared,
     len: usize,
 }
 
 impl Slab {
     /// Room for `len` attempts, all [`Stage::Planned`]. Untouched pages take no memory.
     pub fn create(len: usize) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create("c1m-outcomes", rustix::fs::MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, Self::bytes(len) as u64)?;
-        Self::map(fd, len)
+        let shared = Shared::create("c1m-outcomes", Self::bytes(len))?;
+        Ok(Self { shared, len })
     }
 
     /// The slab behind an inherited fd. Errors if it is not as large as `len` attempts need.
     pub fn open(fd: OwnedFd, len: usize) -> io::Result<Self> {
-        let size = rustix::fs::fstat(&fd)?.st_size;
-        if size != Self::bytes(len) as i64 {
-            return Err(io::Error::other("the outcome slab has another size"));
-        }
-        Self::map(fd, len)
-    }
-
-    fn map(fd: OwnedFd, len: usize) -> io::Result<Self> {
-        let file = File::from(fd);
-        let map = MmapOptions::new().len(Self::bytes(len)).map_raw(&file)?;
-        Ok(Self {
-            map,
-            fd: file.into(),
-            len,
-        })
+        let shared = Shared::open(fd, Self::bytes(len))?;
+        Ok(Self { shared, len })
     }
 
     fn bytes(len: usize) -> usize {
@@ -144,7 +154,7 @@ impl Slab {
         assert!(index < self.len, "attempt {index} of {}", self.len);
         // SAFETY: the mapping is page-aligned, `bytes(len)` long and lives as long as `self`; every
         // process reads and writes it through atomics only.
-        unsafe { &*self.map.as_ptr().cast::<[AtomicU64; WORDS]>().add(index) }
+        unsafe { &*self.shared.as_ptr().cast::<[AtomicU64; WORDS]>().add(index) }
     }
 
     /// What is known of attempt `index`.
@@ -162,26 +172,6 @@ impl Slab {
             settle_us: (b >> 32) as u32,
             ended_ms: c as u32,
         }
-    }
-
-    /// How many attempts ever were established.
-    pub fn established(&self) -> u64 {
-        let established = |&index: &usize| self.get(index).is_established();
-        (0..self.len()).filter(established).count() as u64
-    }
-
-    /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.
-    pub fn establish_s(&self) -> f64 {
-        let tried = (0..self.len())
-            .map(|index| self.get(index))
-            .filter(|outcome| outcome.stage != Stage::Planned);
-        let (mut first_us, mut last_us) = (u64::MAX, 0);
-        for outcome in tried {
-            let started_us = u64::from(outcome.started_ms) * 1000;
-            first_us = first_us.min(started_us);
-            last_us = last_us.max(started_us + u64::from(outcome.settle_us));
-        }
-        last_us.saturating_sub(first_us) as f64 / 1e6
     }
 
     /// Records what became of attempt `index`; one worker alone writes each attempt.
@@ -209,7 +199,7 @@ impl Slab {
 
 impl AsFd for Slab {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.shared.as_fd()
     }
 }
 
@@ -235,5 +225,25 @@ mod tests {
         assert_eq!(other.get(2), set);
         assert_eq!(other.get(0), Outcome::default());
         assert!(Slab::open(slab.as_fd().try_clone_to_owned().unwrap(), 4).is_err());
+    }
+
+    #[test]
+    fn speed_spans_from_the_first_begun_to_the_last_settled() {
+        let mut speed = Speed::default();
+        assert_eq!(speed.establish_s(), 0.0);
+        for (stage, started_ms, settle_us) in [
+            (Stage::Established, 2_000, 100_000),
+            (Stage::Failed, 1_000, 3_000_000),
+            (Stage::Closed, 3_000, 500_000),
+        ] {
+            speed.note(&Outcome {
+                stage,
+                started_ms,
+                settle_us,
+                ..Outcome::default()
+            });
+        }
+        assert_eq!(speed.established, 2);
+        assert_eq!(speed.establish_s(), 3.0);
     }
 }

@@ -288,15 +288,6 @@ impl ServerRun {
         &self.pool.deaths
     }
 
-    /// The process ids of the workers that run.
-    pub fn pids(&self) -> Vec<u32> {
-        self.pool
-            .workers
-            .values()
-            .map(|worker| worker.pid)
-            .collect()
-    }
-
     /// Ends the workers, and with them the connections; returns when all are reaped.
     pub async fn close(mut self) -> anyhow::Result<()> {
         self.pool.end().await;

@@ -2,13 +2,12 @@
 //! killed, and reading it costs the workers nothing.
 
 use std::{
-    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use super::shared::Shared;
 
 /// A number that one process alone changes and others read.
 #[derive(Debug, Default)]
@@ -134,35 +133,21 @@ pub struct Common {
 /// The shared page: [`Common`], then one [`WorkerStats`] for each slot.
 #[derive(Debug)]
 pub struct Stats {
-    map: MmapRaw,
-    fd: OwnedFd,
+    shared: Shared,
     slots: usize,
 }
 
 impl Stats {
     /// A page for `slots` workers, all zero.
     pub fn create(slots: usize) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create("c1m-stats", rustix::fs::MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, Self::bytes(slots) as u64)?;
-        Self::map(fd, slots)
+        let shared = Shared::create("c1m-stats", Self::bytes(slots))?;
+        Ok(Self { shared, slots })
     }
 
     /// The page behind an inherited fd. Errors if it is not as large as `slots` workers need.
     pub fn open(fd: OwnedFd, slots: usize) -> io::Result<Self> {
-        if rustix::fs::fstat(&fd)?.st_size != Self::bytes(slots) as i64 {
-            return Err(io::Error::other("the page of counters has another size"));
-        }
-        Self::map(fd, slots)
-    }
-
-    fn map(fd: OwnedFd, slots: usize) -> io::Result<Self> {
-        let file = File::from(fd);
-        let map = MmapOptions::new().len(Self::bytes(slots)).map_raw(&file)?;
-        Ok(Self {
-            map,
-            fd: file.into(),
-            slots,
-        })
+        let shared = Shared::open(fd, Self::bytes(slots))?;
+        Ok(Self { shared, slots })
     }
 
     fn bytes(slots: usize) -> usize {
@@ -178,7 +163,7 @@ impl Stats {
     pub fn common(&self) -> &Common {
         // SAFETY: the mapping is page-aligned, at least this long and lives as long as `self`; every
         // process reads and writes it through atomics only.
-        unsafe { &*self.map.as_ptr().cast() }
+        unsafe { &*self.shared.as_ptr().cast() }
     }
 
     /// The counters of the worker in `slot`.
@@ -186,7 +171,7 @@ impl Stats {
         assert!(slot < self.slots, "worker {slot} of {}", self.slots);
         // SAFETY: as above; `Common` and `WorkerStats` have the same alignment.
         unsafe {
-            let first = self.map.as_ptr().add(size_of::<Common>());
+            let first = self.shared.as_ptr().add(size_of::<Common>());
             &*first.cast::<WorkerStats>().add(slot)
         }
     }
@@ -196,7 +181,7 @@ const _: () = assert!(size_of::<Common>().is_multiple_of(align_of::<WorkerStats>
 
 impl AsFd for Stats {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.shared.as_fd()
     }
 }
 

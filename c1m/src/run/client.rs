@@ -14,8 +14,6 @@ use crate::{
     load::client::ClientRun,
     options::{ClientPlan, Identity},
     report::record::Record,
-    trace::read::Names,
-    verdict::Context,
     watch::{Sighting, Watch},
 };
 
@@ -97,12 +95,6 @@ async fn report(
     let mut ends = ServerEnds::new(slab.len());
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
     ends.settle(&index, &watch.changed()?);
-    let nameless = Names::default();
-    let names = watch.names().unwrap_or(&nameless);
-    let context = Context {
-        sight: sighting.sight,
-        names,
-    };
     let (started, wall, epoch_ns) = client.started();
     let run = Run {
         tuples: &plan.tuples,
@@ -110,16 +102,14 @@ async fn report(
         slab,
         epoch_ns,
     };
-    let mut ledger = book(&run, &ends, &sighting.snapshot, &context);
+    let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &watch.context(&sighting));
     if interrupted {
         let note = "the socket tables changed while the census was taken";
         ledger.notes.push(note.to_owned());
     }
-    ledger.notes.extend(remarks(
-        client,
-        &sighting,
-        as_root && watch.names().is_some(),
-    ));
+    ledger
+        .notes
+        .extend(remarks(client, &sighting, as_root && watch.is_traced()));
     let holders = match watch.namespaces().first() {
         Some(namespace) => census::holders(namespace, target)?,
         None => Default::default(),
@@ -128,8 +118,8 @@ async fn report(
         role: "client".to_owned(),
         started: Some(wall),
         elapsed_s: started.elapsed().as_secs_f64(),
-        establish_s: slab.establish_s(),
-        established: slab.established(),
+        establish_s: speed.establish_s(),
+        established: speed.established,
         target: target.to_string(),
         crosscheck: sighting.crosscheck(),
         observability: sighting.observability,

@@ -6,14 +6,8 @@ use anyhow::bail;
 
 use super::{filter, interrupt::Interrupt, publish, workload::Workload};
 use crate::{
-    causes::remedy::RemedyContext,
-    cli::TraceArgs,
-    ledger::{balance::Frame, server::book},
-    options::Identity,
-    report::record::Record,
-    trace::read::Names,
-    verdict::Context,
-    watch::Watch,
+    causes::remedy::RemedyContext, cli::TraceArgs, ledger::balance::Frame, options::Identity,
+    report::record::Record, watch::Watch,
 };
 
 /// Traces until the command ends, or until SIGINT or SIGTERM; then reports, and ends the command.
@@ -68,13 +62,7 @@ async fn report(
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let sighting = watch.end()?;
-    let standing = watch.standing(&sighting.snapshot).await?;
-    let nameless = Names::default();
-    let context = Context {
-        sight: sighting.sight,
-        names: watch.names().unwrap_or(&nameless),
-    };
-    let mut ledger = book(watch.before(), &standing, &sighting.snapshot, &context);
+    let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended);
     let ports = args
         .port

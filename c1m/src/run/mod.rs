@@ -15,7 +15,11 @@ use crate::{
     cli::{Cli, Command, TraceArgs},
     netns::Netns,
     report::{json, record::Record, table, text},
-    trace::{Filter, hooks::HOOKS},
+    trace::{
+        Filter,
+        hooks::{HOOKS, Point},
+        preflight,
+    },
 };
 
 pub use client::client;
@@ -94,11 +98,11 @@ fn publish(record: &Record, file: Option<&std::path::Path>) -> anyhow::Result<u8
 
 /// Prints which hook gives which fact here.
 fn list_hooks() -> anyhow::Result<u8> {
-    let types = crate::trace::preflight::check()?;
+    let types = preflight::check()?;
     for hook in HOOKS {
         let here = match hook.point {
-            crate::trace::hooks::Point::Tracepoint(name) => types.tracepoint_args(name),
-            crate::trace::hooks::Point::Iterator(_) => Some(u32::MAX),
+            Point::Tracepoint(name) => types.tracepoint_args(name),
+            Point::Iterator(_) => Some(u32::MAX),
         };
         let usable = match here {
             None => "not on this kernel",

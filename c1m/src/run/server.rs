@@ -6,16 +6,10 @@ use super::{filter, interrupt::Interrupt, publish};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
-    ledger::{
-        Ledger,
-        balance::Frame,
-        server::{Standing, book},
-    },
+    ledger::{Ledger, balance::Frame, server::Standing},
     load::server::ServerRun,
     options::{Identity, ServerPlan},
     report::record::Record,
-    trace::read::Names,
-    verdict::Context,
     watch::Watch,
 };
 
@@ -57,15 +51,9 @@ async fn report(
 ) -> anyhow::Result<Record> {
     let totals = server.totals();
     let sighting = watch.end()?;
-    let standing = watch.standing(&sighting.snapshot).await?;
-    let nameless = Names::default();
-    let context = Context {
-        sight: sighting.sight,
-        names: watch.names().unwrap_or(&nameless),
-    };
-    let mut ledger = match watch.names() {
-        Some(_) => book(watch.before(), &standing, &sighting.snapshot, &context),
-        None => untraced(server, &standing),
+    let mut ledger = match watch.is_traced() {
+        true => watch.book_server(&sighting).await?,
+        false => untraced(server, &watch.standing(&sighting.snapshot).await?),
     };
     for death in server.deaths() {
         ledger.notes.push(format!("server {death}"));

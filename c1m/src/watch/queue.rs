@@ -25,21 +25,40 @@ const STUCK: Duration = Duration::from_millis(400);
 /// How often to look.
 const POLL: Duration = Duration::from_millis(10);
 
+/// Whether the listeners still accept what waits.
+struct Headway {
+    end: Instant,
+    least: u64,
+    moved: Instant,
+}
+
+impl Headway {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            end: now + DRAIN,
+            least: u64::MAX,
+            moved: now,
+        }
+    }
+
+    /// Whether there is nothing to wait for any more, now that `waiting` wait.
+    fn is_over(&mut self, waiting: u64) -> bool {
+        if waiting < self.least {
+            (self.least, self.moved) = (waiting, Instant::now());
+        }
+        waiting == 0 || self.moved.elapsed() > STUCK || Instant::now() > self.end
+    }
+}
+
 impl Watch {
     /// Waits until the listeners have accepted what waits, or do not accept any more.
     pub async fn drain(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + DRAIN;
-        let (mut last, mut moved) = (u64::MAX, Instant::now());
-        loop {
-            let waiting = self.waiting()?;
-            if waiting < last {
-                (last, moved) = (waiting, Instant::now());
-            }
-            if waiting == 0 || moved.elapsed() > STUCK || Instant::now() > end {
-                return Ok(());
-            }
+        let mut headway = Headway::new();
+        while !headway.is_over(self.waiting()?) {
             tokio::time::sleep(POLL).await;
         }
+        Ok(())
     }
 
     /// Connections in the listeners' accept queues.
@@ -47,7 +66,7 @@ impl Watch {
         let listeners = self.listeners().context("the census of listeners failed")?;
         Ok(listeners
             .iter()
-            .map(|listener| u64::from(listener.accept_queue))
+            .map(|(_, listener)| u64::from(listener.accept_queue))
             .sum())
     }
 
@@ -55,7 +74,7 @@ impl Watch {
     /// time to be, as long as the listeners make headway.
     pub async fn standing(&self, snapshot: &Snapshot) -> anyhow::Result<Standing> {
         let mut sockets = Vec::new();
-        // Two passes, because what changed is complete only after the first.
+        // All of them before the first is judged: what changed under the census is complete only after it.
         self.each(Side::Server, census::CONNECTED, |socket| {
             sockets.push(socket)
         })?;
@@ -86,9 +105,8 @@ impl Watch {
     /// Who of `queued` is not accepted once the listeners make no more headway. Nobody, if they accept all that
     /// still waits: whoever left by himself meanwhile did not wait for long.
     async fn still_queued(&self, queued: &[Tuple]) -> anyhow::Result<HashSet<Tuple>> {
-        let end = Instant::now() + DRAIN;
+        let mut headway = Headway::new();
         let asked: HashSet<Tuple> = queued.iter().copied().collect();
-        let (mut last, mut moved) = (usize::MAX, Instant::now());
         let waiting = loop {
             let begun = Instant::now();
             let mut waiting = HashSet::new();
@@ -100,10 +118,7 @@ impl Watch {
             // A tuple that was closed since the end is another connection now.
             let changed = self.changed()?;
             waiting.retain(|tuple| !changed.contains_key(tuple));
-            if waiting.len() < last {
-                (last, moved) = (waiting.len(), Instant::now());
-            }
-            if waiting.is_empty() || moved.elapsed() > STUCK || Instant::now() > end {
+            if headway.is_over(waiting.len() as u64) {
                 break waiting;
             }
             // A census of a million takes a second: looking must not be all that this machine does.

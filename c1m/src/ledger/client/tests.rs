@@ -44,7 +44,7 @@ fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
         slab,
         epoch_ns: 1_000,
     };
-    book(&run, &ServerEnds::new(slab.len()), snapshot, &context)
+    book(&run, &ServerEnds::new(slab.len()), snapshot, &context).0
 }
 
 #[test]
