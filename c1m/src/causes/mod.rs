@@ -257,8 +257,6 @@ mod tests {
 
     #[test]
     fn a_lab_has_the_name_of_the_cause_it_proves() {
-        let labs: Vec<_> = TABLE.iter().filter_map(|row| row.lab).collect();
-        assert_eq!(labs.len(), 15);
         for row in TABLE.iter().filter(|row| row.lab.is_some()) {
             assert_eq!(row.lab, Some(row.slug));
         }

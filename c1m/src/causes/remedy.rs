@@ -72,6 +72,7 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> String {
         ),
         Cause::ConntrackFull => conntrack(context),
         Cause::ServerExited | Cause::ClientExited => exited(context),
+        Cause::ClosedByServer => closed_by_server(context),
         Cause::TimeWaitOverflow => doubled(
             "net.ipv4.tcp_max_tw_buckets",
             context.host.tcp_max_tw_buckets,
@@ -318,12 +319,28 @@ fn conntrack(context: &RemedyContext) -> Option<String> {
     ))
 }
 
+/// `pid 4711 and 3 more`
+fn processes(context: &RemedyContext) -> Option<String> {
+    match context.processes.as_slice() {
+        [] => None,
+        [one] => Some(format!("pid {one}")),
+        [first, rest @ ..] => Some(format!(
+            "pid {first} and {} more",
+            thousands(rest.len() as u64)
+        )),
+    }
+}
+
+fn closed_by_server(context: &RemedyContext) -> Option<String> {
+    let which = processes(context)?;
+    Some(format!(
+        "{which} closed them: its idle timeout, its limit on connections or its error path \
+         (strace -fe trace=close,shutdown -p PID shows when)"
+    ))
+}
+
 fn exited(context: &RemedyContext) -> Option<String> {
-    let which = match context.processes.as_slice() {
-        [] => return None,
-        [one] => format!("pid {one}"),
-        [first, rest @ ..] => format!("pid {first} and {} more", thousands(rest.len() as u64)),
-    };
+    let which = processes(context)?;
     Some(format!(
         "find out what ended {which}: its wait status, dmesg for the OOM killer, coredumpctl"
     ))

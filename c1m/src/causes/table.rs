@@ -442,7 +442,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenDrops"),
         recoverable: true,
         remedy: "raise net.ipv4.tcp_max_syn_backlog (read when the request comes), or tcp_syncookies=1",
-        lab: None,
+        lab: Some("syn-backlog-last-quarter"),
     },
     Row {
         cause: AcceptQueueFullSyn,
@@ -655,7 +655,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenOverflows"),
         recoverable: false,
         remedy: "a larger backlog; tcp_abort_on_overflow=0 gives the client a second chance",
-        lab: None,
+        lab: Some("accept-queue-full-reset"),
     },
     Row {
         cause: AcceptQueueFullCookie,
@@ -804,7 +804,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("TcpEstabResets"),
         recoverable: false,
         remedy: "accept faster, or let the client wait longer before it gives up",
-        lab: None,
+        lab: Some("reset-queued"),
     },
     Row {
         cause: ResetByPeer,
@@ -839,7 +839,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "look into the server: its idle timeout, its limit on connections, its error path",
-        lab: None,
+        lab: Some("closed-by-server"),
     },
     Row {
         cause: ServerExited,
@@ -871,7 +871,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "find out what ended that pid: its wait status, dmesg for the OOM killer, coredumpctl",
-        lab: None,
+        lab: Some("client-exited"),
     },
     Row {
         cause: TimedOut,

@@ -15,6 +15,16 @@ use crate::{ledger::counters::Counters, netns::Netns};
 /// filled the accept queue. The SYN-ACKs' retransmits bring them again, to no avail, until the requests
 /// expire.
 pub(super) fn accept_queue_full_ack(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    overflow(bench, "accept-queue-full-ack")
+}
+
+/// The same with `tcp_abort_on_overflow`: the first final ACK that meets the full queue is answered by a reset.
+pub(super) fn accept_queue_full_reset(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    bench.sysctl(None, "net.ipv4.tcp_abort_on_overflow", "1")?;
+    overflow(bench, "accept-queue-full-reset")
+}
+
+fn overflow(bench: &mut Bench, cause: &'static str) -> anyhow::Result<Vec<Outcome>> {
     const BACKLOG: u32 = 16;
     const QUEUE: u64 = BACKLOG as u64 + 1;
     /// Fewer than the backlog, or their requests would fill the request queue.
@@ -40,7 +50,7 @@ pub(super) fn accept_queue_full_ack(bench: &mut Bench) -> anyhow::Result<Vec<Out
         },
     )?;
     bench.pass_all()?;
-    bench.until("the requests expired", || {
+    bench.until("the requests are gone", || {
         Ok(bench.requests(&bench.ns)? == 0)
     })?;
     ensure!(
@@ -52,7 +62,7 @@ pub(super) fn accept_queue_full_ack(bench: &mut Bench) -> anyhow::Result<Vec<Out
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
-    let truth = Truth::of(2 * PER_SOURCE, &[("accept-queue-full-ack", PER_SOURCE)]);
+    let truth = Truth::of(2 * PER_SOURCE, &[(cause, PER_SOURCE)]);
     Ok(vec![Outcome { truth, run }])
 }
 

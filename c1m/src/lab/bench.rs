@@ -162,6 +162,21 @@ impl Bench {
         also: Option<&Netns>,
         args: &str,
     ) -> anyhow::Result<Traced> {
+        self.traced(place, also, &format!("-- client {args}"))
+    }
+
+    /// Starts `c1m trace --port 8000` and waits until it traces: what the lab's own programs do from here on is
+    /// its run. `also` as above.
+    pub(super) fn traced_port(&mut self, also: Option<&Netns>) -> anyhow::Result<Traced> {
+        let mut traced = self.traced(Place::default(), also, &format!("--port {PORT}"))?;
+        self.until("the trace of the port begins", || {
+            traced.must_run()?;
+            Ok(traced.process.complaints().contains("tracing port"))
+        })?;
+        Ok(traced)
+    }
+
+    fn traced(&mut self, place: Place, also: Option<&Netns>, args: &str) -> anyhow::Result<Traced> {
         let record = self.dir.join(format!("{}.json", self.started));
         let mut words = vec![
             "trace".to_owned(),
@@ -176,7 +191,6 @@ impl Bench {
             );
             words.extend(["--netns".to_owned(), path]);
         }
-        words.extend(["--", "client"].map(str::to_owned));
         words.extend(args.split_whitespace().map(str::to_owned));
         let process = self.start("trace", &words, place)?;
         Ok(Traced { process, record })
@@ -214,7 +228,7 @@ impl Bench {
 pub(super) const OWN_HARDWARE: &str = "02:00:00:00:00:01";
 const OTHER_HARDWARE: &str = "02:00:00:00:00:02";
 
-/// A client under the tracer.
+/// A client, or a port, under the tracer.
 #[derive(Debug)]
 pub(super) struct Traced {
     process: Process,
@@ -235,6 +249,11 @@ pub(super) struct Run {
 }
 
 impl Traced {
+    /// The tracer's process; the client's workers descend from it.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Ends the hold: what Ctrl-C does.
     pub(super) fn interrupt(&self) -> anyhow::Result<()> {
         self.process.signal(Signal::INT)
@@ -244,7 +263,7 @@ impl Traced {
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.process.ended()? {
             bail!(
-                "the traced client ended too early, with {status}: {}",
+                "the trace ended too early, with {status}: {}",
                 self.process.complaints().trim()
             );
         }
@@ -254,7 +273,7 @@ impl Traced {
     /// Waits for its end, and reads the record.
     pub(super) fn finish(mut self, bench: &Bench) -> anyhow::Result<Run> {
         let mut ended = None;
-        bench.until("the end of the traced client", || {
+        bench.until("the end of the trace", || {
             ended = self.process.ended()?;
             Ok(ended.is_some())
         })?;

@@ -3,11 +3,17 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Signal, set_parent_process_death_signal},
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::netns::Netns;
 
@@ -81,6 +87,54 @@ impl Foreign {
     pub(super) fn close(&mut self, count: usize) {
         self.held.truncate(self.held.len().saturating_sub(count));
     }
+}
+
+/// A process of its own that inherited some of a server's connections, until it is killed.
+#[derive(Debug)]
+pub(super) struct Heir(Child);
+
+impl Heir {
+    /// Hands `count` of the accepted connections on to a new process.
+    pub(super) fn of(server: &mut Foreign, count: usize) -> anyhow::Result<Self> {
+        let keep = server.held.len().saturating_sub(count);
+        let inherited: Vec<Socket> = server.held.drain(keep..).collect();
+        let mut command = Command::new("sleep");
+        command
+            .arg("600")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let fds: Vec<OwnedFd> = inherited.into_iter().map(OwnedFd::from).collect();
+        // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
+        unsafe {
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                for fd in &fds {
+                    fcntl_setfd(fd, FdFlags::empty())?;
+                }
+                Ok(())
+            })
+        };
+        // The command, and this process's share of the connections, ends here: the heir alone has them.
+        Ok(Self(command.spawn().context("cannot start sleep")?))
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it: its connections end with it.
+    pub(super) fn kill(mut self) -> anyhow::Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+/// Resets a connection: closes it with SO_LINGER 0.
+pub(super) fn reset(connection: TcpStream) -> anyhow::Result<()> {
+    SockRef::from(&connection).set_linger(Some(Duration::ZERO))?;
+    Ok(())
 }
 
 /// Connects `count` times to `target`, from the lab's own namespace.

@@ -10,6 +10,7 @@ use anyhow::bail;
 
 mod ack;
 mod bench;
+mod close;
 mod foreign;
 mod life;
 mod listener;
@@ -93,6 +94,12 @@ pub static LABS: &[Lab] = &[
         run: listener::syn_backlog_full,
     },
     Lab {
+        name: "syn-backlog-last-quarter",
+        cause: "syn-backlog-last-quarter",
+        about: "no syncookies, and requests up to the last quarter of tcp_max_syn_backlog",
+        run: listener::syn_backlog_last_quarter,
+    },
+    Lab {
         name: "accept-queue-full-syn",
         cause: "accept-queue-full-syn",
         about: "a server that does not accept for a while: further SYNs are dropped",
@@ -117,6 +124,12 @@ pub static LABS: &[Lab] = &[
         run: ack::accept_queue_full_ack,
     },
     Lab {
+        name: "accept-queue-full-reset",
+        cause: "accept-queue-full-reset",
+        about: "the same with tcp_abort_on_overflow: such an ACK is answered by a reset",
+        run: ack::accept_queue_full_reset,
+    },
+    Lab {
         name: "accept-queue-full-cookie",
         cause: "accept-queue-full-cookie",
         about: "syncookies, and a burst of final ACKs longer than the accept queue: half-open for good",
@@ -135,16 +148,40 @@ pub static LABS: &[Lab] = &[
         run: life::accept_starved,
     },
     Lab {
+        name: "reset-queued",
+        cause: "reset-queued",
+        about: "clients reset connections that no program has accepted yet",
+        run: close::reset_queued,
+    },
+    Lab {
         name: "reset-by-peer",
         cause: "reset-by-peer",
         about: "a server resets some of the connections it accepted",
         run: life::reset_by_peer,
     },
     Lab {
+        name: "closed-by-server",
+        cause: "closed-by-server",
+        about: "a server closes some itself, and others end with a process of it",
+        run: close::closed_by_server,
+    },
+    Lab {
+        name: "closed-by-server-ipv6",
+        cause: "closed-by-server",
+        about: "the same over IPv6",
+        run: close::closed_by_server_ipv6,
+    },
+    Lab {
         name: "server-exited",
         cause: "server-exited",
         about: "one of a server's worker processes is killed",
         run: life::server_exited,
+    },
+    Lab {
+        name: "client-exited",
+        cause: "client-exited",
+        about: "one of a client's worker processes is killed",
+        run: close::client_exited,
     },
     Lab {
         name: "field-notes",

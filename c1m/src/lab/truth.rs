@@ -11,6 +11,8 @@ pub(super) struct Truth {
     pub(super) attempted: u64,
     /// Lost, by slug; every other cause is 0.
     pub(super) lost: BTreeMap<&'static str, u64>,
+    /// Closed as the run asked, or in the view of a server by anybody.
+    pub(super) closed: u64,
     /// Attempts that met a drop and stand.
     pub(super) recovered: u64,
     /// Places that a cause's row must name, with their counts.
@@ -31,7 +33,7 @@ impl Truth {
 
     /// What stands.
     pub(super) fn standing(&self) -> u64 {
-        self.attempted - self.lost.values().sum::<u64>()
+        self.attempted - self.closed - self.lost.values().sum::<u64>()
     }
 
     /// Everything in which the record of a run and its exit status differ; empty if it is exact.
@@ -45,7 +47,7 @@ impl Truth {
         };
         compare("attempted", self.attempted, record.attempted);
         compare("standing", self.standing(), record.standing);
-        compare("closed", 0, record.closed);
+        compare("closed", self.closed, record.closed);
         compare("lost", lost, record.lost);
         compare("recovered", self.recovered, record.recovered);
         compare("evidence lost", 0, record.evidence_lost);

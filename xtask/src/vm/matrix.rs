@@ -77,10 +77,12 @@ const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("gave-up", [6, 5]),
     ("syn-unanswered", [6, 5]),
     ("syn-backlog-full", [6, 5]),
+    ("syn-backlog-last-quarter", [6, 5]),
     ("accept-queue-full-syn", [6, 5]),
     ("accept-queue-full-syn-ipv6", [6, 5]),
     // kfree_skb tells the receiving socket.
     ("accept-queue-full-ack", [6, 11]),
+    ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
     ("field-notes", [6, 11]),
 ];

@@ -131,3 +131,14 @@ fn no_number_makes_it_panic() {
         assert!(!remedy(row.cause, &most).is_empty());
     }
 }
+
+#[test]
+fn who_closed_is_named() {
+    let text = remedy(Cause::ClosedByServer, &context());
+    assert!(
+        text.starts_with("pid 4711 (signal 9) closed them"),
+        "{text}"
+    );
+    let nobody = remedy(Cause::ClosedByServer, &RemedyContext::default());
+    assert_eq!(nobody, Cause::ClosedByServer.row().remedy);
+}

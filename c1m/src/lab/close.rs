@@ -1,0 +1,113 @@
+//! Labs of connections that a program ends: the server's, the client's, or the end of either.
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, PORT, held_by},
+    foreign::{Foreign, Heir, connect, reset},
+    process::{Place, signal},
+    truth::Truth,
+};
+use crate::ledger::census::Side;
+
+/// A server closes some by itself; others are held by a process of it that is killed.
+pub(super) fn closed_by_server(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    closed_by_server_at(bench, "127.0.0.1:8000", "127.0.1.1")
+}
+
+/// The same on ::1.
+pub(super) fn closed_by_server_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    closed_by_server_at(bench, "[::1]:8000", "::1")
+}
+
+fn closed_by_server_at(
+    bench: &mut Bench,
+    target: &str,
+    source: &str,
+) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const CLOSED: u64 = 20;
+    const INHERITED: u64 = 15;
+    let mut server = Foreign::listen(None, target.parse()?, 1024)?;
+    let args =
+        format!("--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })?;
+    let heir = Heir::of(&mut server, INHERITED as usize)?;
+    let pid = heir.pid();
+    server.close(CLOSED as usize);
+    heir.kill()?;
+    bench.until("the others are closed", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - CLOSED - INHERITED)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let lost = [("closed-by-server", CLOSED), ("server-exited", INHERITED)];
+    let mut truth = Truth::of(ATTEMPTS, &lost);
+    let own = format!("pid {}", std::process::id());
+    truth.places = vec![
+        ("closed-by-server", own, CLOSED),
+        ("server-exited", format!("pid {pid}"), INHERITED),
+    ];
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A worker of the client is killed: its connections go with it, no others do.
+pub(super) fn client_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 120;
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    let args =
+        format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --per-worker 50 --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection stands", || {
+        traced.must_run()?;
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS && bench.queued(&bench.ns)? == 0)
+    })?;
+    let sockets = bench.sockets(&bench.ns, Side::Client, ESTABLISHED)?;
+    let held = held_by(traced.pid(), &sockets);
+    let &(victim, count) = held.first().context("the client holds nothing")?;
+    ensure!(
+        0 < count && count < ATTEMPTS,
+        "one process holds {count} of {ATTEMPTS}: not what the lab meant"
+    );
+    signal(victim, Signal::KILL)?;
+    bench.until("its connections are gone", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - count)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("client-exited", count)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// Clients reset connections that still wait to be accepted; then the server accepts all, dead or alive.
+pub(super) fn reset_queued(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 50;
+    const RESET: u64 = 18;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, 1024)?;
+    let traced = bench.traced_port(None)?;
+    let mut clients = connect(target, ATTEMPTS as usize)?;
+    bench.until("every connection is in the accept queue", || {
+        Ok(bench.queued(&bench.ns)? == ATTEMPTS)
+    })?;
+    for client in clients.drain(..RESET as usize) {
+        reset(client)?;
+    }
+    bench.until("the resets arrived", || {
+        let left = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
+        Ok(left.len() as u64 == ATTEMPTS - RESET)
+    })?;
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("reset-queued", RESET)]);
+    Ok(vec![Outcome { truth, run }])
+}
