@@ -88,7 +88,7 @@ pub static TABLE: &[Row] = &[
         recoverable: false,
         remedy: "bind to the address alone with IP_BIND_ADDRESS_NO_PORT, or set SO_REUSEADDR and choose the \
                  ports yourself",
-        lab: None,
+        lab: Some("bind-conflict"),
     },
     Row {
         cause: PortsExhausted,
@@ -123,7 +123,8 @@ pub static TABLE: &[Row] = &[
         phase: Local,
         title: "the chosen source port is in use to this target",
         what: "The program bound a port, and __inet_check_established() found the very same tuple in the hash \
-               of established sockets: live, or in TIME_WAIT that cannot be reused yet.",
+               of established sockets: live, or in TIME_WAIT of a connection without timestamps \
+               (tcp_twsk_unique() lets one with timestamps go at once).",
         client_sees: "connect() fails with EADDRNOTAVAIL; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno EADDRNOTAVAIL from connect() with a port of the program's choice"],
@@ -134,9 +135,9 @@ pub static TABLE: &[Row] = &[
         ],
         counter: None,
         recoverable: false,
-        remedy: "use each source address and port once per target; wait for TIME_WAIT (60 s) to pass, or \
-                 close by RST",
-        lab: None,
+        remedy: "use each source address and port once per target; for TIME_WAIT set \
+                 net.ipv4.tcp_timestamps=1, wait 60 s, or close by RST",
+        lab: Some("tuple-busy"),
     },
     Row {
         cause: NoRoute,

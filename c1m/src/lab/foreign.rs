@@ -33,11 +33,7 @@ impl Foreign {
         backlog: u32,
     ) -> anyhow::Result<Self> {
         let listen = || -> io::Result<Socket> {
-            let listener = Socket::new(
-                Domain::for_address(address),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
+            let listener = socket(address)?;
             listener.set_reuse_address(true)?;
             listener.bind(&address.into())?;
             listener.listen(i32::try_from(backlog).map_err(io::Error::other)?)?;
@@ -142,4 +138,34 @@ pub(super) fn connect(target: SocketAddr, count: usize) -> anyhow::Result<Vec<Tc
     let one = |_| TcpStream::connect_timeout(&target, Duration::from_secs(5));
     let connected: io::Result<Vec<_>> = (0..count).map(one).collect();
     connected.with_context(|| format!("the lab cannot connect to {target}"))
+}
+
+/// Connects from an address and port that others may have used before (SO_REUSEADDR).
+pub(super) fn connect_from(source: SocketAddr, target: SocketAddr) -> anyhow::Result<Socket> {
+    let connect = || -> io::Result<Socket> {
+        let socket = socket(source)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+        socket.connect_timeout(&target.into(), Duration::from_secs(5))?;
+        Ok(socket)
+    };
+    connect().with_context(|| format!("the lab cannot connect from {source} to {target}"))
+}
+
+/// Binds an address and port that nobody else may have then.
+pub(super) fn bind(source: SocketAddr) -> anyhow::Result<Socket> {
+    let bind = || -> io::Result<Socket> {
+        let socket = socket(source)?;
+        socket.bind(&source.into())?;
+        Ok(socket)
+    };
+    bind().with_context(|| format!("the lab cannot bind {source}"))
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
 }

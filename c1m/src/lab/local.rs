@@ -1,13 +1,14 @@
 //! Labs of what goes wrong on the client's own host.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use super::{
     Outcome,
-    bench::{Bench, FIN_WAIT_2, PORT, TIME_WAIT},
-    foreign::{Foreign, connect},
+    bench::{Bench, PORT},
+    foreign::bind,
     process::Place,
     truth::Truth,
 };
-use crate::ledger::census::{self, Holders};
 
 /// A worker with `NOFILE` descriptors, of which it needs some for itself, shall open more connections.
 pub(super) fn emfile(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -47,60 +48,43 @@ pub(super) fn source_not_local(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>
     Ok(vec![Outcome { truth, run }])
 }
 
-/// 100 ephemeral ports for one source and one target, half of them held by others.
-pub(super) fn ports_exhausted(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
-    const ATTEMPTS: u64 = 150;
-    const PORTS: u64 = 100;
-    const BEFORE: Holders = Holders {
-        live: 20,
-        time_wait: 20,
-        fin_wait_2: 10,
-        other: 0,
-    };
-    bench.sysctl(None, "net.ipv4.ip_local_port_range", "40000 40099")?;
-    bench.sysctl(None, "net.ipv4.tcp_tw_reuse", "0")?;
-    let target = ([127, 0, 0, 1], PORT).into();
-    let mut server = Foreign::listen(None, target, 1024)?;
-    // Autobound, as the client's will be: a port bound by hand would be held towards every target.
-    let mut held = connect(target, BEFORE.total() as usize)?;
-    bench.until("the holders are accepted", || {
-        Ok(server.accept(held.len())? == held.len())
-    })?;
-    // The clients close the last 30; the server closes the last 20 of these, and keeps 10 waiting.
-    held.truncate(BEFORE.live as usize);
-    server.close(BEFORE.time_wait as usize);
-    bench.until("20 in TIME_WAIT and 10 in FIN_WAIT_2", || {
-        let dead = [bench.clients(TIME_WAIT)?, bench.clients(FIN_WAIT_2)?];
-        Ok(dead == [BEFORE.time_wait, BEFORE.fin_wait_2])
-    })?;
-    anyhow::ensure!(
-        census::holders(&bench.ns, target)?
-            .values()
-            .copied()
-            .collect::<Vec<_>>()
-            == [BEFORE],
-        "the ports are held by others than the lab meant"
-    );
+/// Another program has bound some of the ports that the client is to use.
+pub(super) fn bind_conflict(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    bind_conflict_at(bench, Ipv4Addr::LOCALHOST.into(), "127.0.1.1")
+}
 
+/// The same on ::1.
+pub(super) fn bind_conflict_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    bind_conflict_at(bench, Ipv6Addr::LOCALHOST.into(), "::1")
+}
+
+fn bind_conflict_at(
+    bench: &mut Bench,
+    target: IpAddr,
+    source: &str,
+) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u16 = 40;
+    const BOUND: u16 = 15;
+    const FIRST: u16 = 10_000;
+    let target = SocketAddr::new(target, PORT);
+    let _server = bench.server(
+        Place::default(),
+        &format!("--listen {target} --backlog 1024"),
+    )?;
+    let address: IpAddr = source.parse()?;
+    let _bound = (FIRST..FIRST + BOUND)
+        .map(|port| bind(SocketAddr::new(address, port)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let args = format!(
-        "--sources 127.0.0.1 --ips 1 --connections {ATTEMPTS} --per-ip {ATTEMPTS} --ports kernel --unchecked --hold 1s"
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --port-range {FIRST}-{} --unchecked --hold 1s",
+        FIRST + ATTEMPTS - 1
     );
-    let traced = bench.traced_client(Place::default(), None, &args)?;
-    let free = PORTS - BEFORE.total();
-    let all = server.held.len() + free as usize;
-    bench.until("the client's share is accepted", || {
-        Ok(server.accept(all)? == all)
-    })?;
-    let run = traced.finish(bench)?;
-    let mut truth = Truth::of(ATTEMPTS, &[("ports-exhausted", ATTEMPTS - free)]);
-    truth.places = vec![("ports-exhausted", "127.0.0.1".to_owned(), ATTEMPTS - free)];
-    let live = BEFORE.live + free;
-    let words = [
-        format!("{live} live"),
-        format!("{} in TIME_WAIT", BEFORE.time_wait),
-        format!("{} in FIN_WAIT_2", BEFORE.fin_wait_2),
-    ];
-    truth.words = words.map(|words| ("ports-exhausted", words)).into();
+    let run = bench
+        .traced_client(Place::default(), None, &args)?
+        .finish(bench)?;
+    let (attempts, bound) = (u64::from(ATTEMPTS), u64::from(BOUND));
+    let mut truth = Truth::of(attempts, &[("bind-conflict", bound)]);
+    truth.places = vec![("bind-conflict", source.to_owned(), bound)];
     Ok(vec![Outcome { truth, run }])
 }
 

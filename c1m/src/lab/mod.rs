@@ -16,6 +16,7 @@ mod life;
 mod listener;
 mod local;
 mod notes;
+mod ports;
 mod process;
 mod runner;
 mod syn;
@@ -43,6 +44,12 @@ struct Outcome {
     run: Run,
 }
 
+/// Why a lab cannot run here: this kernel or host lacks what it takes. It is counted as skipped, and never as
+/// passed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Skip(String);
+
 /// Every lab, in the order of a connection's life.
 pub static LABS: &[Lab] = &[
     Lab {
@@ -58,10 +65,46 @@ pub static LABS: &[Lab] = &[
         run: local::source_not_local,
     },
     Lab {
+        name: "bind-conflict",
+        cause: "bind-conflict",
+        about: "another program has bound some of the source ports, without SO_REUSEADDR",
+        run: local::bind_conflict,
+    },
+    Lab {
+        name: "bind-conflict-ipv6",
+        cause: "bind-conflict",
+        about: "the same over IPv6",
+        run: local::bind_conflict_ipv6,
+    },
+    Lab {
         name: "ports-exhausted",
         cause: "ports-exhausted",
         about: "100 ephemeral ports, some held by the living, by TIME_WAIT and by FIN_WAIT_2",
-        run: local::ports_exhausted,
+        run: ports::ports_exhausted,
+    },
+    Lab {
+        name: "ports-exhausted-time-wait",
+        cause: "ports-exhausted",
+        about: "100 ephemeral ports, 60 of them held by TIME_WAIT alone",
+        run: ports::ports_exhausted_time_wait,
+    },
+    Lab {
+        name: "ports-exhausted-fin-wait-2",
+        cause: "ports-exhausted",
+        about: "100 ephemeral ports, 60 of them held by FIN_WAIT_2 alone",
+        run: ports::ports_exhausted_fin_wait_2,
+    },
+    Lab {
+        name: "tuple-busy",
+        cause: "tuple-busy",
+        about: "some tuples are held already, by living connections and by TIME_WAIT",
+        run: ports::tuple_busy,
+    },
+    Lab {
+        name: "tuple-busy-ipv6",
+        cause: "tuple-busy",
+        about: "the same over IPv6",
+        run: ports::tuple_busy_ipv6,
     },
     Lab {
         name: "gave-up",

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death
 use tokio::signal::unix::{self, SignalKind};
 
 use super::{
-    LABS, Lab, Outcome,
+    LABS, Lab, Outcome, Skip,
     bench::{Bench, TIME_MAX},
     process::{POLL, descendants, signal},
     truth::{causes, listed},
@@ -50,8 +50,8 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     );
     let scratch = Scratch::new()?;
     clear_away_if_interrupted(scratch.0.clone())?;
-    let exact = match labs[..] {
-        [lab] => usize::from(alone(lab, &scratch)?),
+    let sum = match labs[..] {
+        [lab] => Sum::of(alone(lab, &scratch)?),
         _ => side_by_side(&labs, args.jobs.max(1), &scratch)?,
     };
     if let Some(records) = &args.records {
@@ -59,8 +59,77 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
             keep(lab, &scratch.dir(lab)?, records)?;
         }
     }
-    println!("{exact} passed, {} failed", labs.len() - exact);
-    Ok(u8::from(exact < labs.len()))
+    println!("{sum}");
+    Ok(u8::from(sum.failed > 0))
+}
+
+/// How a lab ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Every run was exact.
+    Exact,
+    /// One was not, or the lab could not be carried through.
+    Failed,
+    /// It can't run here.
+    Skipped,
+}
+
+impl End {
+    /// As the exit status of the lab's process.
+    fn status(self) -> u8 {
+        match self {
+            Self::Exact => 0,
+            Self::Failed => 1,
+            Self::Skipped => 4,
+        }
+    }
+
+    fn of(status: std::process::ExitStatus) -> Self {
+        match status.code() {
+            Some(0) => Self::Exact,
+            Some(4) => Self::Skipped,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// How many labs ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    exact: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Sum {
+    fn of(end: End) -> Self {
+        let mut sum = Self::default();
+        sum.add(end);
+        sum
+    }
+
+    fn add(&mut self, end: End) {
+        match end {
+            End::Exact => self.exact += 1,
+            End::Failed => self.failed += 1,
+            End::Skipped => self.skipped += 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            exact,
+            failed,
+            skipped,
+        } = self;
+        write!(f, "{exact} passed, {failed} failed")?;
+        match skipped {
+            0 => Ok(()),
+            _ => write!(f, ", {skipped} skipped"),
+        }
+    }
 }
 
 /// Copies a lab's records to `records`, as NAME-1.json and on, in the order of its runs.
@@ -86,19 +155,19 @@ fn find(name: &str) -> anyhow::Result<&'static Lab> {
 }
 
 /// One lab, with the tables of its runs.
-fn alone(lab: &Lab, scratch: &Scratch) -> anyhow::Result<bool> {
+fn alone(lab: &Lab, scratch: &Scratch) -> anyhow::Result<End> {
     println!("{}: {}", lab.name, lab.about);
     let mut child = start(lab, scratch, Stdio::inherit(), Stdio::inherit())?;
     wait(&mut child)
 }
 
-/// Several labs, `jobs` at a time; their lines come in the labs' order. How many were exact.
-fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result<usize> {
+/// Several labs, `jobs` at a time; their lines come in the labs' order.
+fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result<Sum> {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Lines {
         ready: labs.iter().map(|_| None).collect(),
         printed: 0,
-        exact: 0,
+        sum: Sum::default(),
     });
     // A lab dies with the thread that started it, so the threads live as long as their labs.
     std::thread::scope(|scope| {
@@ -121,20 +190,20 @@ fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result
     Ok(lines
         .into_inner()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .exact)
+        .sum)
 }
 
 /// The lines of labs that ended, printed in order.
 struct Lines {
     ready: Vec<Option<String>>,
     printed: usize,
-    exact: usize,
+    sum: Sum,
 }
 
 impl Lines {
-    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<(bool, String)>) {
-        let (exact, line) = done.unwrap_or_else(|error| (false, failed(lab, &error)));
-        self.exact += usize::from(exact);
+    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<(End, String)>) {
+        let (end, line) = done.unwrap_or_else(|error| (End::Failed, failed(lab, &error)));
+        self.sum.add(end);
         self.ready[index] = Some(line);
         while let Some(line) = self.ready.get_mut(self.printed).and_then(Option::take) {
             println!("{line}");
@@ -143,12 +212,12 @@ impl Lines {
     }
 }
 
-/// One lab without its tables: whether it was exact, and its line.
-fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(bool, String)> {
+/// One lab without its tables: how it ended, and its line.
+fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(End, String)> {
     let output = scratch.dir(lab)?.join("lab.out");
     let file = fs::File::create(&output)?;
     let mut child = start(lab, scratch, file.try_clone()?.into(), file.into())?;
-    let exact = wait(&mut child)?;
+    let end = wait(&mut child)?;
     let output = fs::read_to_string(&output).unwrap_or_default();
     let line = output
         .lines()
@@ -158,7 +227,7 @@ fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(bool, String)> {
         || failed(lab, &anyhow::anyhow!("{}", output.trim())),
         str::to_owned,
     );
-    Ok((exact, line))
+    Ok((end, line))
 }
 
 fn start(lab: &Lab, scratch: &Scratch, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Child> {
@@ -176,11 +245,11 @@ fn start(lab: &Lab, scratch: &Scratch, stdout: Stdio, stderr: Stdio) -> anyhow::
 }
 
 /// Waits for a lab, which keeps its own time; ends it if even that fails.
-fn wait(child: &mut Child) -> anyhow::Result<bool> {
+fn wait(child: &mut Child) -> anyhow::Result<End> {
     let begin = Instant::now();
     while begin.elapsed() < TIME_MAX + Duration::from_secs(20) {
         if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
+            return Ok(End::of(status));
         }
         std::thread::sleep(POLL);
     }
@@ -198,16 +267,19 @@ fn inside(lab: &Lab, dir: &Path) -> anyhow::Result<u8> {
         .context("cannot enter the lab's network namespace")?;
     let done = Bench::new(dir).and_then(|mut bench| (lab.run)(&mut bench));
     end_descendants();
-    let (exact, line) = match done {
+    let (end, line) = match done {
         Ok(outcomes) => judge(lab, &outcomes),
-        Err(error) => (false, failed(lab, &error)),
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(why) => (End::Skipped, format!("{}skipped: {why}", head(lab))),
+            None => (End::Failed, failed(lab, &error)),
+        },
     };
     println!("{line}");
-    Ok(u8::from(!exact))
+    Ok(end.status())
 }
 
 /// Prints the tables of a lab's runs; whether all were exact, and the lab's line.
-fn judge(lab: &Lab, outcomes: &[Outcome]) -> (bool, String) {
+fn judge(lab: &Lab, outcomes: &[Outcome]) -> (End, String) {
     let mut wrong = Vec::new();
     let [mut expected, mut found] = [const { Vec::new() }; 2];
     for Outcome { truth, run } in outcomes {
@@ -228,8 +300,12 @@ fn judge(lab: &Lab, outcomes: &[Outcome]) -> (bool, String) {
         format!("WRONG: {}", wrong.join("; "))
     };
     let [expected, found] = [expected, found].map(|all| all.join(" then "));
+    let end = match wrong.is_empty() {
+        true => End::Exact,
+        false => End::Failed,
+    };
     (
-        wrong.is_empty(),
+        end,
         format!("{}expected {expected}  found {found}  {verdict}", head(lab)),
     )
 }

@@ -212,6 +212,15 @@ fn a_connect_without_a_syn_is_told_by_its_errno() {
         let lost = Verdict::Lost(cause);
         client(Stage::Connect, errno, None, ServerEnd::Absent, lost);
     }
+    for (errno, cause) in [
+        (libc::EADDRNOTAVAIL, Cause::SourceNotLocal),
+        (libc::EADDRINUSE, Cause::BindConflict),
+        (libc::EPERM, Cause::Denied),
+        (libc::ENOMEM, Cause::NoMemory),
+    ] {
+        let lost = Verdict::Lost(cause);
+        client(Stage::Bind, errno, None, ServerEnd::Absent, lost);
+    }
     let tuple = |client_port| Tuple {
         client_port,
         ..Tuple::default()
