@@ -11,7 +11,7 @@ use c1m_common::{
 use super::handshake::answered;
 use crate::{
     fold::{NOBODY, entry, entry_of, existing, segment_dropped},
-    kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state},
+    kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
     maps::{config, folding, offset, stats},
     segment::{ACK, FIN, Header, RST, SYN},
@@ -98,7 +98,12 @@ fn freed(event: &Event) -> Option<()> {
         if event.reason == config!(reason_not_specified) || flags & drop_flag::RX_OTHER != 0 {
             return None;
         }
-        let facts = entry_of(&tuple, header.acknowledged.wrapping_sub(1), hook::DROP)?;
+        // A connecting socket knows its own SYN; one that is refused may acknowledge another.
+        let sequence = match sock_state(event.receiver) {
+            Some(SYN_SENT) => syn_sequence(event.receiver)?,
+            _ => header.acknowledged.wrapping_sub(1),
+        };
+        let facts = entry_of(&tuple, sequence, hook::DROP)?;
         segment_dropped(facts, kind::SYNACK, &drop);
         Some(())
     } else {

@@ -564,13 +564,16 @@ pub static TABLE: &[Row] = &[
                that rewrites.",
         client_sees: "a retry, or ETIMEDOUT",
         server_sees: "the request is reset",
-        facts: &["tcp_send_reset from the client's socket in SYN_SENT"],
+        facts: &[
+            "kfree_skb(SYN-ACK) at the client with reason TCP_INVALID_ACK_SEQUENCE or TCP_RFC7323_PAWS",
+            "tcp_send_reset from the client's socket in SYN_SENT",
+        ],
         hooks: &["tcp_send_reset", "kfree_skb"],
         counter: Some("PAWSActive"),
         recoverable: true,
         remedy: "look for a middlebox that rewrites sequence numbers or timestamps, and for tuples used again \
                  at once",
-        lab: None,
+        lab: Some("synack-rejected"),
     },
     Row {
         cause: SynUnanswered,
@@ -615,7 +618,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "find what keeps the final ACK away; net.ipv4.tcp_synack_retries buys time",
-        lab: None,
+        lab: Some("request-expired"),
     },
     Row {
         cause: AcceptQueueFullAck,
@@ -696,7 +699,7 @@ pub static TABLE: &[Row] = &[
         recoverable: false,
         remedy: "a larger backlog, so that no cookies are needed; check that all servers behind one address \
                  share their cookie key",
-        lab: None,
+        lab: Some("cookie-invalid"),
     },
     Row {
         cause: ChildFailed,
@@ -726,14 +729,14 @@ pub static TABLE: &[Row] = &[
         client_sees: "half-open until a later segment passes",
         server_sees: "nothing",
         facts: &[
-            "kfree_skb(ACK) at a request with reason TCP_RFC7323_PAWS, TCP_RFC7323_TSECR or TCP_OVERWINDOW",
+            "kfree_skb(ACK) with reason TCP_RFC7323_PAWS, TCP_RFC7323_TSECR or TCP_OVERWINDOW",
         ],
         hooks: &["kfree_skb"],
-        counter: None,
+        counter: Some("PAWSEstab"),
         recoverable: true,
         remedy: "look for a middlebox that rewrites timestamps; with TCP_DEFER_ACCEPT the client has to \
                  speak first",
-        lab: None,
+        lab: Some("ack-rejected"),
     },
     Row {
         cause: ListenerGone,
@@ -888,7 +891,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("TCPAbortOnTimeout"),
         recoverable: false,
         remedy: "find what stops the path; the timers are tcp_retries2, TCP_USER_TIMEOUT and tcp_keepalive_*",
-        lab: None,
+        lab: Some("timed-out"),
     },
     Row {
         cause: MemoryPressure,

@@ -18,7 +18,10 @@ mod local;
 mod notes;
 mod ports;
 mod process;
+mod rewrite;
+mod route;
 mod runner;
+mod silence;
 mod syn;
 mod truth;
 
@@ -155,10 +158,34 @@ pub static LABS: &[Lab] = &[
         run: listener::accept_queue_full_syn_ipv6,
     },
     Lab {
+        name: "synack-rejected",
+        cause: "synack-rejected",
+        about: "a middlebox changes what SYN-ACKs acknowledge, and the client resets them",
+        run: rewrite::synack_rejected,
+    },
+    Lab {
+        name: "synack-rejected-ipv6",
+        cause: "synack-rejected",
+        about: "the same over IPv6",
+        run: rewrite::synack_rejected_ipv6,
+    },
+    Lab {
         name: "syn-unanswered",
         cause: "syn-unanswered",
         about: "SYNs vanish in the network until the kernel's retries are used up",
         run: syn::syn_unanswered,
+    },
+    Lab {
+        name: "request-expired",
+        cause: "request-expired",
+        about: "final ACKs vanish in the network until the server gives the requests up",
+        run: silence::request_expired,
+    },
+    Lab {
+        name: "request-expired-ipv6",
+        cause: "request-expired",
+        about: "the same over IPv6",
+        run: silence::request_expired_ipv6,
     },
     Lab {
         name: "accept-queue-full-ack",
@@ -177,6 +204,30 @@ pub static LABS: &[Lab] = &[
         cause: "accept-queue-full-cookie",
         about: "syncookies, and a burst of final ACKs longer than the accept queue: half-open for good",
         run: ack::accept_queue_full_cookie,
+    },
+    Lab {
+        name: "cookie-invalid",
+        cause: "cookie-invalid",
+        about: "a middlebox changes syncookies, and the listener resets who brings them",
+        run: rewrite::cookie_invalid,
+    },
+    Lab {
+        name: "cookie-invalid-ipv6",
+        cause: "cookie-invalid",
+        about: "the same over IPv6",
+        run: rewrite::cookie_invalid_ipv6,
+    },
+    Lab {
+        name: "ack-rejected",
+        cause: "ack-rejected",
+        about: "a middlebox gives final ACKs a timestamp older than their SYN's",
+        run: rewrite::ack_rejected,
+    },
+    Lab {
+        name: "ack-rejected-ipv6",
+        cause: "ack-rejected",
+        about: "the same over IPv6",
+        run: rewrite::ack_rejected_ipv6,
     },
     Lab {
         name: "listener-closed",
@@ -225,6 +276,30 @@ pub static LABS: &[Lab] = &[
         cause: "client-exited",
         about: "one of a client's worker processes is killed",
         run: close::client_exited,
+    },
+    Lab {
+        name: "timed-out",
+        cause: "timed-out",
+        about: "the link to some clients is cut, and retransmits of data go without an answer",
+        run: silence::timed_out,
+    },
+    Lab {
+        name: "timed-out-ipv6",
+        cause: "timed-out",
+        about: "the same over IPv6",
+        run: silence::timed_out_ipv6,
+    },
+    Lab {
+        name: "timed-out-user",
+        cause: "timed-out",
+        about: "the same, ended by the program's own TCP_USER_TIMEOUT",
+        run: silence::timed_out_user,
+    },
+    Lab {
+        name: "timed-out-keepalive",
+        cause: "timed-out",
+        about: "the same without data: keepalive probes go without an answer",
+        run: silence::timed_out_keepalive,
     },
     Lab {
         name: "field-notes",

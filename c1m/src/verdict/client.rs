@@ -1,6 +1,9 @@
 //! The client's view: our own client recorded what became of every attempt; facts and census say why.
 
-use c1m_common::fact::{Facts, segment};
+use c1m_common::{
+    fact::{Facts, segment},
+    state::ESTABLISHED,
+};
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
@@ -81,6 +84,10 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
             _ => sight.unexplained(),
         };
     };
+    // In SYN_SENT a reset is ECONNREFUSED: with any other it was established, and the client did not come to see it.
+    if errno == libc::ECONNRESET && facts.client.from == ESTABLISHED {
+        return lost_later(attempt, context);
+    }
     let reset = facts.client.resets_received > 0;
     if errno == libc::ECONNREFUSED && reset {
         return refused(facts, context);

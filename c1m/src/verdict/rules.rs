@@ -28,7 +28,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         let drop = facts.skb_drops.get(segment)?;
         let cause = match segment {
             segment::SYN => syn_freed(drop, context),
-            segment::SYNACK => Cause::SynackLost,
+            segment::SYNACK => synack_freed(drop, context),
             _ if is_stray(drop, context) => return None,
             _ => ack_freed(drop, facts, context),
         };
@@ -73,6 +73,14 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     }
 }
 
+/// The client's own check of the SYN-ACK, or whatever was in its way.
+fn synack_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
+    match context.names.drop_reason_name(drop.reason) {
+        "TCP_INVALID_ACK_SEQUENCE" | "TCP_RFC7323_PAWS" => Cause::SynackRejected,
+        _ => Cause::SynackLost,
+    }
+}
+
 /// Whether a listener refused an ACK as if it brought a syncookie that is not valid: without one that was, it
 /// is an ACK of a connection that is long gone.
 fn is_stray(drop: &SkbDrop, context: &Context<'_>) -> bool {
@@ -87,10 +95,15 @@ pub(super) fn is_cookie(drop: &SkbDrop, context: &Context<'_>) -> bool {
 
 fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
     let reason = context.names.drop_reason_name(drop.reason);
+    if matches!(
+        reason,
+        "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW"
+    ) {
+        return Cause::AckRejected;
+    }
     if drop.flags & drop_flag::RX_LISTENER == 0 {
         return match reason {
             "NO_SOCKET" => Cause::ListenerGone,
-            "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW" => Cause::AckRejected,
             _ => on_the_way(drop, context),
         };
     }

@@ -76,6 +76,8 @@ const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // consume_skb tells where from.
     ("gave-up", [6, 5]),
     ("syn-unanswered", [6, 5]),
+    ("request-expired", [6, 5]),
+    ("request-expired-ipv6", [6, 5]),
     ("syn-backlog-full", [6, 5]),
     ("syn-backlog-last-quarter", [6, 5]),
     ("accept-queue-full-syn", [6, 5]),
@@ -84,7 +86,14 @@ const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-ack", [6, 11]),
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
+    ("synack-rejected", [6, 11]),
+    ("synack-rejected-ipv6", [6, 11]),
+    ("cookie-invalid", [6, 11]),
+    ("cookie-invalid-ipv6", [6, 11]),
     ("field-notes", [6, 11]),
+    // tcp_check_req tells a reason.
+    ("ack-rejected", [6, 15]),
+    ("ack-rejected-ipv6", [6, 15]),
 ];
 
 /// What a console told.
