@@ -1,7 +1,7 @@
 //! Watches a run: what stood before it, what the host counted, and, with a tracer, what the kernel saw.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs, io,
     net::{IpAddr, UdpSocket},
     sync::LazyLock,
@@ -15,7 +15,7 @@ use crate::{
     ledger::{
         Ledger,
         census::{self, Listener, Side, Socket},
-        counters::Counters,
+        counters::{At, Counters, Rises},
         server::{Before, book},
     },
     netns::Netns,
@@ -44,6 +44,8 @@ pub struct Watch {
     target: Option<IpAddr>,
     /// Whether anybody listened there when the watch began.
     listened: bool,
+    /// In which namespaces somebody listened then.
+    listened_in: BTreeSet<usize>,
 }
 
 /// What there was to see at the end of a run.
@@ -54,8 +56,8 @@ pub struct Sighting {
     pub sight: Sight,
     /// The same for the reader.
     pub observability: Observability,
-    /// How much each host counter rose, all namespaces together.
-    pub counters: BTreeMap<String, u64>,
+    /// How much the host's counters rose.
+    pub rises: Rises,
     /// The host, as the server's namespace sees it.
     pub host: Host,
     /// The smallest limit of the listeners' accept queues.
@@ -65,10 +67,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// The host's counters against the facts; nothing if there were none.
-    pub fn crosscheck(&self) -> Vec<Crosscheck> {
+    /// The host's counters against the table and the facts; nothing if there were none.
+    pub fn crosscheck(&self, ledger: &Ledger) -> Vec<Crosscheck> {
         match self.sight.states {
-            true => crosscheck(&self.snapshot.stats, &self.counters),
+            true => crosscheck(ledger, &self.snapshot.stats, &self.rises),
             false => Vec::new(),
         }
     }
@@ -99,6 +101,7 @@ impl Watch {
             begun_before: HashSet::new(),
             target,
             listened: false,
+            listened_in: BTreeSet::new(),
         };
         let tracer = watch.tracer.iter();
         for refusal in tracer.flat_map(|tracer| &tracer.choice.refusals) {
@@ -106,7 +109,9 @@ impl Watch {
         }
         watch.counters_before = watch.counters()?;
         watch.count_before()?;
-        watch.listened = watch.is_listened_to(&watch.listeners()?);
+        let listeners = watch.listeners()?;
+        watch.listened = watch.is_listened_to(&listeners);
+        watch.listened_in = listeners.iter().map(|(index, _)| *index).collect();
         Ok(watch)
     }
 
@@ -182,16 +187,12 @@ impl Watch {
             || self.is_listened_to(listeners);
         match self.target {
             None => was_there,
-            Some(target) => self.is_local(target) && (was_there || client.established == 0),
+            Some(target) => {
+                let mut namespaces = self.namespaces.iter();
+                namespaces.any(|namespace| is_local(namespace, target))
+                    && (was_there || client.established == 0)
+            }
         }
-    }
-
-    /// Whether one of the namespaces has this address.
-    fn is_local(&self, address: IpAddr) -> bool {
-        let bound = |namespace: &Netns| namespace.run(|| UdpSocket::bind((address, 0)).is_ok());
-        self.namespaces
-            .iter()
-            .any(|namespace| bound(namespace).unwrap_or(false))
     }
 
     /// The end of the run: freezes the facts and reads everything but the census.
@@ -199,14 +200,15 @@ impl Watch {
         if let Some(tracer) = &mut self.tracer {
             tracer.end()?;
         }
-        let counters = self.delta()?;
+        let counters = self.counters()?;
         let snapshot = match &mut self.tracer {
             Some(tracer) => tracer.snapshot()?,
             None => Snapshot::default(),
         };
         let listeners = self.listeners().context("the census of listeners failed")?;
         let server_end = self.sees_server(&snapshot, &listeners);
-        let sight = self.sight(&snapshot, server_end, &counters);
+        let rises = self.rises(&counters, &listeners);
+        let sight = self.sight(&snapshot, server_end, &rises);
         let namespace = self.server_namespace(&listeners)?;
         Ok(Sighting {
             sight,
@@ -214,33 +216,42 @@ impl Watch {
             host: Host::read(namespace).context("cannot read the host's limits")?,
             accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
             server_is_c1m: listeners.iter().any(|(_, one)| is_ours(one.inode)),
-            counters,
+            rises,
             snapshot,
         })
     }
 
-    fn delta(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let mut sum = BTreeMap::new();
-        for (now, before) in self.counters()?.iter().zip(&self.counters_before) {
-            for (name, delta) in now.delta(before) {
-                *sum.entry(name).or_default() += delta;
-            }
+    /// The counters since the watch began. The server's namespaces are those with a listener, at either end of the
+    /// run; if there was none, those that have the server's address; if that is not known, all.
+    fn rises(&self, now: &[Counters], listeners: &[(usize, Listener)]) -> Rises {
+        let all = 0..self.namespaces.len();
+        let risen = now.iter().zip(&self.counters_before);
+        let mut server: BTreeSet<usize> = listeners.iter().map(|(index, _)| *index).collect();
+        server.extend(&self.listened_in);
+        if let (true, Some(target)) = (server.is_empty(), self.target) {
+            let has = |index: &usize| is_local(&self.namespaces[*index], target);
+            server.extend(all.clone().filter(has));
         }
-        Ok(sum)
+        if server.is_empty() {
+            server.extend(all.clone());
+        }
+        Rises {
+            by_namespace: risen.map(|(now, before)| now.delta(before)).collect(),
+            // Where the server's address is known, the client is ours, and here.
+            client: all
+                .filter(|index| self.target.is_none() || *index == 0)
+                .collect(),
+            server,
+        }
     }
 
-    fn sight(
-        &self,
-        snapshot: &Snapshot,
-        server_end: bool,
-        counters: &BTreeMap<String, u64>,
-    ) -> Sight {
+    fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
         let has = |fact| {
             self.tracer
                 .as_ref()
                 .is_some_and(|tracer| tracer.choice.has(fact))
         };
-        let rose = |name: &str| counters.get(name).is_some_and(|&by| by > 0);
+        let rose = |name: &str, at| rises.get(name, at) > 0;
         Sight {
             states: has(Fact::States) && has(Fact::StatesByNetwork),
             drops: has(Fact::Drops),
@@ -249,8 +260,9 @@ impl Watch {
             server_end,
             evidence_lost: !snapshot.lost.is_empty(),
             drops_lost: snapshot.lost_drops(),
-            conntrack_dropped: rose("ConntrackDrop") || rose("ConntrackEarlyDrop"),
-            cookies_failed: rose("TcpExtSyncookiesFailed"),
+            conntrack_dropped: rose("ConntrackDrop", At::Both)
+                || rose("ConntrackEarlyDrop", At::Both),
+            cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
         }
     }
 
@@ -342,6 +354,12 @@ impl Watch {
             fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
         }
     }
+}
+
+/// Whether the namespace has this address.
+fn is_local(namespace: &Netns, address: IpAddr) -> bool {
+    let bound = || UdpSocket::bind((address, 0)).is_ok();
+    namespace.run(bound).unwrap_or(false)
 }
 
 /// Whether a `c1m` process has this socket among its first files, where a listener is.

@@ -293,7 +293,7 @@ pub static TABLE: &[Row] = &[
         server_sees: "nothing",
         facts: &["kfree_skb(SYN) with a reason QDISC_*"],
         hooks: &["kfree_skb"],
-        counter: None,
+        counter: Some("qdisc dropped"),
         recoverable: true,
         remedy: "tc -s qdisc show says which; a longer queue (txqueuelen, limit) or a lower rate of attempts",
         lab: None,

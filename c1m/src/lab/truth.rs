@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::record::Record;
+use crate::{causes::Cause, report::record::Record};
 
 /// What a record must say, to the last connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,7 @@ impl Truth {
                 count.map(|place| place.count).sum(),
             );
         }
+        wrong.extend(crosschecks(record));
         let expected = i32::from(lost > 0);
         if status != expected {
             wrong.push(format!("exit status: {status}, not {expected}"));
@@ -90,6 +91,31 @@ impl Truth {
         }
         wrong
     }
+}
+
+/// Where the host's counters contradict a record, or one that a row names was not looked at.
+fn crosschecks(record: &Record) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for check in record.crosscheck.iter().filter(|check| !check.agrees()) {
+        wrong.push(format!(
+            "{} rose by {}, and the facts explain {}",
+            check.counter, check.delta, check.explained
+        ));
+    }
+    let named = record
+        .causes
+        .iter()
+        .filter_map(|row| Cause::from_slug(&row.slug)?.row().counter);
+    for counter in named {
+        if record
+            .crosscheck
+            .iter()
+            .all(|check| check.counter != counter)
+        {
+            wrong.push(format!("{counter} was not compared"));
+        }
+    }
+    wrong
 }
 
 /// The causes of a record that decided something.
@@ -113,7 +139,7 @@ pub(super) fn listed<'a>(causes: impl IntoIterator<Item = (&'a str, u64)>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::record::{CauseCount, Place};
+    use crate::report::record::{CauseCount, Crosscheck, Place};
 
     fn record(attempted: u64, standing: u64, causes: &[(&str, u64)]) -> Record {
         let row = |&(slug, count): &(&str, u64)| CauseCount {
@@ -126,6 +152,16 @@ mod tests {
             }],
             evidence: "20 live".into(),
             remedy: String::new(),
+        };
+        let compared = |&(slug, count): &(&str, u64)| {
+            Some(Crosscheck {
+                counter: Cause::from_slug(slug)?.row().counter?.into(),
+                at: "server".into(),
+                delta: count,
+                explained: count,
+                at_least: true,
+                made_of: String::new(),
+            })
         };
         Record {
             schema: 1,
@@ -149,7 +185,7 @@ mod tests {
             not_observable: 0,
             unexplained: 0,
             observability: Default::default(),
-            crosscheck: Vec::new(),
+            crosscheck: causes.iter().filter_map(compared).collect(),
             states: Default::default(),
             notes: Vec::new(),
             attempts: Vec::new(),
@@ -206,6 +242,19 @@ mod tests {
         ] {
             assert!(told.contains(word), "{told}");
         }
+    }
+
+    #[test]
+    fn the_host_must_agree() {
+        let truth = Truth::of(50, &[("refused", 20)]);
+        let mut off = record(50, 30, &[("refused", 20)]);
+        off.crosscheck[0].delta = 19;
+        assert_eq!(
+            truth.differences(&off, 1),
+            ["TcpOutRsts rose by 19, and the facts explain 20"]
+        );
+        off.crosscheck.clear();
+        assert_eq!(truth.differences(&off, 1), ["TcpOutRsts was not compared"]);
     }
 
     #[test]

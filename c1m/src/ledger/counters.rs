@@ -1,14 +1,21 @@
 //! The host's own counters, before and after a run: they prove the table right or wrong, and are never a
 //! source of it.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+};
 
 use crate::netns::Netns;
+
+mod qdisc;
 
 /// Frames dropped because a CPU's backlog was full (`softnet_stat`, all namespaces together).
 pub const SOFTNET_DROPPED: &str = "SoftnetDropped";
 /// Times a CPU left receive work undone (`softnet_stat`, all namespaces together).
 pub const SOFTNET_TIME_SQUEEZE: &str = "SoftnetTimeSqueeze";
+/// Packets that the queueing disciplines of a namespace's devices dropped (`tc -s qdisc`).
+pub const QDISC_DROPPED: &str = "QdiscDropped";
 
 /// All counters of a namespace at one moment, by the names that nstat(8) gives them: `TcpExtListenOverflows`,
 /// `TcpOutRsts`, `IpOutNoRoutes`; those of connection tracking as `ConntrackDrop`, `ConntrackInsertFailed`.
@@ -33,6 +40,9 @@ impl Counters {
             if let Ok(text) = read_net("stat/nf_conntrack") {
                 parse_conntrack(&text, &mut values);
             }
+            if let Ok(dropped) = qdisc::dropped() {
+                values.insert(QDISC_DROPPED.to_owned(), dropped);
+            }
             Ok(Self { values })
         })?
     }
@@ -54,6 +64,62 @@ impl Counters {
             (by > 0).then(|| (name.clone(), by))
         };
         self.values.iter().filter_map(risen).collect()
+    }
+}
+
+/// In which namespaces a counter is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Where the client connects from.
+    Client,
+    /// Where the server listens.
+    Server,
+    /// In all that are traced: either end may have counted it.
+    Both,
+    /// Each namespace tells the same number, that of the host.
+    Host,
+}
+
+impl At {
+    /// Its name in the record.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Both => "both",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// How much each counter rose over a run, namespace by namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Rises {
+    /// One for each traced namespace.
+    pub by_namespace: Vec<BTreeMap<String, u64>>,
+    /// Which of these are a client's.
+    pub client: BTreeSet<usize>,
+    /// Which are the server's.
+    pub server: BTreeSet<usize>,
+}
+
+impl Rises {
+    /// By how much `name` rose there.
+    pub fn get(&self, name: &str, at: At) -> u64 {
+        let risen = self.by_namespace.iter().enumerate();
+        let risen = risen.map(|(index, risen)| (index, risen.get(name).copied().unwrap_or(0)));
+        match at {
+            At::Host => risen.map(|(_, by)| by).max().unwrap_or(0),
+            At::Both => risen.map(|(_, by)| by).sum(),
+            At::Client => risen
+                .filter(|(ns, _)| self.client.contains(ns))
+                .map(|(_, by)| by)
+                .sum(),
+            At::Server => risen
+                .filter(|(ns, _)| self.server.contains(ns))
+                .map(|(_, by)| by)
+                .sum(),
+        }
     }
 }
 
@@ -208,6 +274,19 @@ mod tests {
         let after = of(&[("same", 1), ("rose", 3), ("fell", 4), ("new", 2)]);
         let delta: Vec<_> = after.delta(&before).into_iter().collect();
         assert_eq!(delta, [("new".to_owned(), 2), ("rose".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_counter_is_looked_up_in_the_right_namespace() {
+        let risen = |by| BTreeMap::from([("x".to_owned(), by)]);
+        let rises = Rises {
+            by_namespace: vec![risen(1), risen(10), risen(100), BTreeMap::new()],
+            client: [0, 3].into(),
+            server: [1, 2].into(),
+        };
+        let at = [At::Client, At::Server, At::Both, At::Host].map(|at| rises.get("x", at));
+        assert_eq!(at, [1, 110, 111, 100]);
+        assert_eq!(rises.get("y", At::Both), 0);
     }
 
     #[test]

@@ -14,7 +14,10 @@ use std::{
 
 use c1m_common::fact::{Facts, QueueState};
 
-use crate::{causes::Cause, load::outcome::Outcome, report::record, trace::read::Names};
+use crate::{
+    causes::Cause, load::outcome::Outcome, report::record, trace::read::Names,
+    verdict::crosscheck::events,
+};
 
 /// How many different sources and processes of one cause are kept for the remedy.
 const NAMED_MAX: usize = 64;
@@ -36,6 +39,9 @@ pub struct Ledger {
     pub lost: BTreeMap<Cause, Loss>,
     /// Trouble that was got over: cause, number of drops, delay in ms.
     pub recovered: BTreeMap<(Cause, u32, u64), u64>,
+    /// How often the lost and the recovered of a cause have certainly raised the counter that its row names; an
+    /// entry for each cause that was met.
+    pub counted: BTreeMap<Cause, u64>,
     /// The lost and the recovered, one by one.
     pub attempts: Vec<record::Attempt>,
     /// How many more of them there are than [`ATTEMPTS_MAX`].
@@ -98,6 +104,7 @@ impl Ledger {
                 loss.queue = facts.queue;
             }
         }
+        *self.counted.entry(cause).or_default() += count * events(cause, case, names);
         let facts = words::describe(case, names);
         if loss.example.is_empty() {
             loss.example.clone_from(&facts);
@@ -108,6 +115,7 @@ impl Ledger {
     /// Books an attempt that met trouble and got over it; it is counted as standing or closed besides.
     pub fn recover(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
         let drops = case.facts.map_or(0, drops);
+        *self.counted.entry(cause).or_default() += events(cause, case, names);
         *self
             .recovered
             .entry((cause, drops, delay_ms(case)))

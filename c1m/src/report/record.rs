@@ -158,12 +158,25 @@ pub struct Observability {
 pub struct Crosscheck {
     /// The counter's name.
     pub counter: String,
+    /// Where it was read: in the namespaces of the `client` or the `server`, of `both`, or on the `host`.
+    #[serde(default)]
+    pub at: String,
     /// How much it rose.
     pub delta: u64,
     /// How much of that the facts explain.
     pub explained: u64,
+    /// Whether others may have raised it, too: then only a counter below `explained` is a disagreement.
+    #[serde(default)]
+    pub at_least: bool,
     /// What the explained part is made of.
     pub made_of: String,
+}
+
+impl Crosscheck {
+    /// Whether host and table agree.
+    pub fn agrees(&self) -> bool {
+        self.delta == self.explained || self.at_least && self.delta > self.explained
+    }
 }
 
 /// How many sockets went into the states that outlive a connection.

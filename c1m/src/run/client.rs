@@ -114,6 +114,7 @@ async fn report(
         Some(namespace) => census::holders(namespace, target)?,
         None => Default::default(),
     };
+    let crosscheck = sighting.crosscheck(&ledger);
     Ok(ledger.close(Frame {
         role: "client".to_owned(),
         started: Some(wall),
@@ -121,7 +122,7 @@ async fn report(
         establish_s: speed.establish_s(),
         established: speed.established,
         target: target.to_string(),
-        crosscheck: sighting.crosscheck(),
+        crosscheck,
         observability: sighting.observability,
         holders,
         remedy: RemedyContext {

@@ -70,6 +70,7 @@ async fn report(
         .map(|port| format!(":{port}"))
         .collect::<Vec<_>>()
         .join(", ");
+    let crosscheck = sighting.crosscheck(&ledger);
     Ok(ledger.close(Frame {
         role: if args.workload.is_empty() {
             "port"
@@ -82,7 +83,7 @@ async fn report(
         establish_s: sighting.snapshot.stats.ends[1].establish_s(),
         established: sighting.snapshot.stats.ends[1].established,
         target: ports.clone(),
-        crosscheck: sighting.crosscheck(),
+        crosscheck,
         observability: sighting.observability,
         holders: Default::default(),
         remedy: RemedyContext {

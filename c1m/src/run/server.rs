@@ -82,6 +82,7 @@ async fn report(
         .deaths()
         .iter()
         .map(|death| format!("{} ({})", death.pid, death.ended));
+    let crosscheck = sighting.crosscheck(&ledger);
     Ok(ledger.close(Frame {
         role: "server".to_owned(),
         started: Some(started.1),
@@ -89,7 +90,7 @@ async fn report(
         establish_s: sighting.snapshot.stats.ends[1].establish_s(),
         established: sighting.snapshot.stats.ends[1].established,
         target: server.address().to_string(),
-        crosscheck: sighting.crosscheck(),
+        crosscheck,
         observability: sighting.observability,
         holders: Default::default(),
         remedy: RemedyContext {

@@ -1,47 +1,192 @@
-//! The host's own counters against what the facts explain. They prove the table right or wrong, and are
-//! never a source of it.
+//! The host's own counters against the table and the facts. They prove it right or wrong, and are never a
+//! source of it.
 
-use std::collections::BTreeMap;
+use c1m_common::{
+    fact::{Facts, segment, syn_drop},
+    state::{CLOSE, ESTABLISHED},
+    stats::Stats,
+};
 
-use c1m_common::{fact::syn_drop, stats::Stats};
+use crate::{
+    causes::{Cause, TABLE},
+    ledger::{
+        Case, Ledger,
+        counters::{At, QDISC_DROPPED, Rises, SOFTNET_DROPPED},
+    },
+    report::{record::Crosscheck, text::thousands},
+    trace::read::Names,
+};
 
-use crate::report::{record::Crosscheck, text::thousands};
+/// So many events of that kind.
+type Part = (u64, &'static str);
 
-/// Compares the counters that the kernel side's events must explain to the last one. Those that did not
-/// move and had no reason to are left out.
-pub fn crosscheck(stats: &Stats, delta: &BTreeMap<String, u64>) -> Vec<Crosscheck> {
-    let syns = stats.syn_drops;
-    let [by_request, by_cookie] = stats.ack_overflows;
-    let acks = by_request + by_cookie;
-    let all_syns: u64 = syns.iter().sum();
-    let rows: [(&str, &[(u64, &str)]); 3] = [
-        (
-            "ListenOverflows",
-            &[
-                (syns[syn_drop::ACCEPT_QUEUE_FULL], "SYNs"),
-                (acks, "final ACKs"),
-            ],
-        ),
-        (
-            "TCPReqQFullDrop",
-            &[(syns[syn_drop::SYN_QUEUE_FULL], "SYNs")],
-        ),
-        ("ListenDrops", &[(all_syns, "SYNs"), (acks, "final ACKs")]),
-    ];
-    let compare = |(counter, parts): (&str, &[(u64, &str)])| {
-        let delta = delta.get(&format!("TcpExt{counter}")).copied().unwrap_or(0);
+/// A counter that rows of the cause table name.
+struct Counter {
+    /// As the rows name it.
+    name: &'static str,
+    /// Its names in [`crate::ledger::counters::Counters`], which are added up.
+    keys: &'static [&'static str],
+    at: At,
+    /// The events that the kernel side counted itself, one for one; where there are none, every attempt of the
+    /// rows that name the counter raised it at least as often as [`events`] says, and others may have, too.
+    exactly: Option<fn(&Stats, &Ledger) -> Vec<Part>>,
+}
+
+impl Counter {
+    const fn at_least(name: &'static str, keys: &'static [&'static str], at: At) -> Self {
+        Self {
+            name,
+            keys,
+            at,
+            exactly: None,
+        }
+    }
+}
+
+static COUNTERS: &[Counter] = &[
+    Counter {
+        name: "ListenOverflows",
+        keys: &["TcpExtListenOverflows"],
+        at: At::Server,
+        exactly: Some(|stats, _| {
+            let syns = stats.syn_drops[syn_drop::ACCEPT_QUEUE_FULL];
+            vec![(syns, "SYNs"), (final_acks(stats), "final ACKs")]
+        }),
+    },
+    Counter {
+        name: "TCPReqQFullDrop",
+        keys: &["TcpExtTCPReqQFullDrop"],
+        at: At::Server,
+        exactly: Some(|stats, _| vec![(stats.syn_drops[syn_drop::SYN_QUEUE_FULL], "SYNs")]),
+    },
+    Counter {
+        name: "ListenDrops",
+        keys: &["TcpExtListenDrops"],
+        at: At::Server,
+        exactly: Some(|stats, ledger| {
+            vec![
+                (stats.syn_drops.iter().sum(), "SYNs"),
+                (final_acks(stats), "final ACKs"),
+                (counted(ledger, Cause::ChildFailed), "failed children"),
+            ]
+        }),
+    },
+    Counter::at_least(
+        "IpOutNoRoutes",
+        &["IpOutNoRoutes", "Ip6OutNoRoutes"],
+        At::Client,
+    ),
+    Counter::at_least("nf_conntrack drop", &["ConntrackDrop"], At::Both),
+    Counter::at_least("qdisc dropped", &[QDISC_DROPPED], At::Both),
+    Counter::at_least("softnet dropped", &[SOFTNET_DROPPED], At::Host),
+    Counter::at_least(
+        "IPReversePathFilter",
+        &["TcpExtIPReversePathFilter"],
+        At::Both,
+    ),
+    Counter::at_least("TcpOutRsts", &["TcpOutRsts"], At::Server),
+    Counter::at_least("PAWSEstab", &["TcpExtPAWSEstab"], At::Server),
+    Counter::at_least("TCPSYNChallenge", &["TcpExtTCPSYNChallenge"], At::Server),
+    Counter::at_least(
+        "TCPFastOpenListenOverflow",
+        &["TcpExtTCPFastOpenListenOverflow"],
+        At::Server,
+    ),
+    Counter::at_least("PAWSActive", &["TcpExtPAWSActive"], At::Client),
+    Counter::at_least("TCPTimeouts", &["TcpExtTCPTimeouts"], At::Client),
+    Counter::at_least("SyncookiesFailed", &["TcpExtSyncookiesFailed"], At::Server),
+    Counter::at_least(
+        "TCPMigrateReqFailure",
+        &["TcpExtTCPMigrateReqFailure"],
+        At::Server,
+    ),
+    Counter::at_least("TcpEstabResets", &["TcpEstabResets"], At::Both),
+    Counter::at_least("TCPAbortOnTimeout", &["TcpExtTCPAbortOnTimeout"], At::Both),
+    Counter::at_least("TCPAbortOnMemory", &["TcpExtTCPAbortOnMemory"], At::Both),
+    Counter::at_least(
+        "TCPTimeWaitOverflow",
+        &["TcpExtTCPTimeWaitOverflow"],
+        At::Both,
+    ),
+];
+
+fn final_acks(stats: &Stats) -> u64 {
+    stats.ack_overflows.iter().sum()
+}
+
+fn counted(ledger: &Ledger, cause: Cause) -> u64 {
+    ledger.counted.get(&cause).copied().unwrap_or(0)
+}
+
+/// How often an attempt that was lost to `cause`, or recovered from it, has certainly raised the counter that the
+/// row names: 0 where the row's condition has variants that the kernel does not count, and this may be one.
+pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
+    let nothing = Facts::default();
+    let facts = case.facts.unwrap_or(&nothing);
+    let freed = |reason: &str| {
+        let mut drops = facts.skb_drops.iter().filter(|drop| drop.count > 0);
+        drops.any(|drop| names.drop_reason_name(drop.reason) == reason)
+    };
+    let ends = [facts.client, facts.server];
+    let is_certain = match cause {
+        Cause::ChildFailed => return facts.skb_drops[segment::ACK].count.into(),
+        // `tcp_v4_connect` and `ip6_dst_lookup_tail` count ENETUNREACH alone.
+        Cause::NoRoute => case
+            .outcome
+            .is_some_and(|outcome| i32::from(outcome.errno) == libc::ENETUNREACH),
+        Cause::RpFilter => freed("IP_RPFILTER"),
+        // A rule that rejects sends its own.
+        Cause::Refused => facts.server.resets_sent > 0,
+        // Counted with the first retransmit (`tcp_retransmit_timer`).
+        Cause::SynUnanswered => facts.syn_retransmits > 0,
+        // `tcp_set_state`
+        Cause::ResetQueued | Cause::ResetByPeer => ends
+            .iter()
+            .any(|end| end.closed_ns != 0 && (end.from, end.to) == (ESTABLISHED, CLOSE)),
+        Cause::MemoryPressure => ends
+            .iter()
+            .any(|end| names.reset_reason_name(end.reset_reason) == "TCP_ABORT_ON_MEMORY"),
+        // By timestamps alone; only a migration that was tried.
+        Cause::TimeWaitHit | Cause::SynackRejected | Cause::ListenerGone | Cause::Fastopen => false,
+        _ => true,
+    };
+    u64::from(is_certain)
+}
+
+/// Compares each counter that rows name with what the facts explain of it. Counters that did not move and had no
+/// reason to are left out, and of those that others raise too, the ones that no row needs.
+pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises) -> Vec<Crosscheck> {
+    let compare = |counter: &Counter| {
+        let rose = |key: &&str| rises.get(key, counter.at);
+        let delta: u64 = counter.keys.iter().map(rose).sum();
+        let rows = TABLE.iter().filter(|row| row.counter == Some(counter.name));
+        let met = rows.filter(|row| ledger.counted.contains_key(&row.cause));
+        let of_rows: Vec<_> = met
+            .map(|row| (counted(ledger, row.cause), row.slug))
+            .collect();
+        let has_rows = !of_rows.is_empty();
+        let parts = match counter.exactly {
+            Some(exactly) => exactly(stats, ledger),
+            None => of_rows,
+        };
         let explained = parts.iter().map(|(count, _)| count).sum();
+        let is_told = has_rows || counter.exactly.is_some() && (delta > 0 || explained > 0);
         let made_of: Vec<String> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{} {what}", thousands(*count)))
             .collect();
-        (delta > 0 || explained > 0).then(|| Crosscheck {
-            counter: counter.to_owned(),
+        is_told.then(|| Crosscheck {
+            counter: counter.name.to_owned(),
+            at: counter.at.slug().to_owned(),
             delta,
             explained,
+            at_least: counter.exactly.is_none(),
             made_of: made_of.join(" + "),
         })
     };
-    rows.into_iter().filter_map(compare).collect()
+    COUNTERS.iter().filter_map(compare).collect()
 }
+
+#[cfg(test)]
+mod tests;

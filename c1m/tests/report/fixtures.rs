@@ -98,8 +98,10 @@ pub(crate) fn recovery(slug: Cause, drops: u32, delay_ms: u64, count: u64) -> Re
 pub(crate) fn lossy() -> Record {
     let counter = |counter: &str, delta, explained, made_of: &str| Crosscheck {
         counter: counter.to_owned(),
+        at: "server".to_owned(),
         delta,
         explained,
+        at_least: false,
         made_of: made_of.to_owned(),
     };
     Record {
@@ -137,6 +139,11 @@ pub(crate) fn lossy() -> Record {
                 "512 final ACKs + 3,131 SYNs",
             ),
             counter("SyncookiesFailed", 0, 0, ""),
+            Crosscheck {
+                at: "host".to_owned(),
+                at_least: true,
+                ..counter("softnet dropped", 9, 4, "4 cpu-backlog")
+            },
         ],
         attempts: vec![
             attempt("127.0.1.1:10000", "lost", Cause::AcceptQueueFullCookie),

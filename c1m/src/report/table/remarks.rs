@@ -53,10 +53,8 @@ pub(super) fn crosscheck(page: &mut Page, record: &Record) {
         return;
     }
     page.line("");
-    let (agree, differ): (Vec<_>, Vec<_>) = record
-        .crosscheck
-        .iter()
-        .partition(|check| check.delta == check.explained);
+    let (agree, differ): (Vec<_>, Vec<_>) =
+        record.crosscheck.iter().partition(|check| check.agrees());
     if !agree.is_empty() {
         let parts: Vec<_> = agree
             .iter()
@@ -65,22 +63,40 @@ pub(super) fn crosscheck(page: &mut Page, record: &Record) {
                 (delta, of) if of.is_empty() => {
                     format!("{} +{}", clean(&check.counter), thousands(delta))
                 }
-                (delta, of) => format!("{} +{} = {of}", clean(&check.counter), thousands(delta)),
+                (delta, of) => {
+                    let sign = if delta == check.explained { "=" } else { "≥" };
+                    format!(
+                        "{} +{} {sign} {of}",
+                        clean(&check.counter),
+                        thousands(delta)
+                    )
+                }
             })
             .collect();
         page.hang(2, &format!("cross-check: {}", parts.join("; ")), None);
     }
     for check in differ {
         let (more, side) = match check.delta > check.explained {
-            true => (check.delta - check.explained, "on the host than the table"),
-            false => (check.explained - check.delta, "in the table than the host"),
+            true => (
+                check.delta - check.explained,
+                "on the host than in the table",
+            ),
+            false => (
+                check.explained - check.delta,
+                "in the table than on the host",
+            ),
+        };
+        let whose = match check.at.as_str() {
+            "client" => " (the client's namespace)",
+            "server" => " (the server's namespace)",
+            _ => "",
         };
         let of = match clean(&check.made_of) {
             of if of.is_empty() => String::new(),
             of => format!(" ({of})"),
         };
         let text = format!(
-            "cross-check DIFFERS: {} rose by {}, the facts explain {}{of}: {} more {side} has",
+            "cross-check DIFFERS: {}{whose} rose by {}, the facts explain {}{of}: {} more {side}",
             clean(&check.counter),
             thousands(check.delta),
             thousands(check.explained),

@@ -1,0 +1,191 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::BTreeMap;
+
+use c1m_common::fact::{End, SkbDrop};
+
+use super::*;
+use crate::load::outcome::{Outcome, Stage};
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+const ELSEWHERE: usize = 2;
+
+/// The counters of a client's namespace, a server's, and of a third one that is traced too.
+fn rises(risen: &[(usize, &str, u64)]) -> Rises {
+    let mut by_namespace = vec![BTreeMap::new(); 3];
+    for &(namespace, name, by) in risen {
+        by_namespace[namespace].insert(name.to_owned(), by);
+    }
+    Rises {
+        by_namespace,
+        client: [CLIENT].into(),
+        server: [SERVER].into(),
+    }
+}
+
+fn ledger(counted: &[(Cause, u64)]) -> Ledger {
+    Ledger {
+        counted: counted.iter().copied().collect(),
+        ..Ledger::default()
+    }
+}
+
+/// What is told, in short.
+fn told(ledger: &Ledger, stats: &Stats, rises: &Rises) -> Vec<String> {
+    let short = |check: Crosscheck| {
+        let sign = if check.at_least { ">=" } else { "=" };
+        let verdict = if check.agrees() { "agrees" } else { "differs" };
+        let Crosscheck {
+            counter,
+            delta,
+            made_of,
+            ..
+        } = check;
+        format!("{counter} {delta} {sign} {made_of}: {verdict}")
+    };
+    crosscheck(ledger, stats, rises)
+        .into_iter()
+        .map(short)
+        .collect()
+}
+
+#[test]
+fn every_counter_that_a_row_names_is_known() {
+    for row in TABLE {
+        let Some(name) = row.counter else { continue };
+        let known = COUNTERS.iter().filter(|counter| counter.name == name);
+        assert_eq!(known.count(), 1, "{}: {name}", row.slug);
+    }
+    for counter in COUNTERS {
+        let named = TABLE.iter().any(|row| row.counter == Some(counter.name));
+        assert!(named, "no row names {}", counter.name);
+    }
+}
+
+#[test]
+fn what_the_kernel_side_counts_itself_must_be_equal() {
+    let stats = Stats {
+        syn_drops: [7, 2, 1, 0],
+        ack_overflows: [3, 4],
+        ..Stats::default()
+    };
+    let mut risen = vec![
+        (SERVER, "TcpExtListenOverflows", 14),
+        (SERVER, "TcpExtTCPReqQFullDrop", 2),
+        (SERVER, "TcpExtListenDrops", 22),
+        // Somebody else's.
+        (CLIENT, "TcpExtListenOverflows", 1_000),
+        (ELSEWHERE, "TcpExtListenDrops", 1_000),
+    ];
+    let ledger = ledger(&[(Cause::ChildFailed, 5)]);
+    let all = [
+        "ListenOverflows 14 = 7 SYNs + 7 final ACKs: agrees",
+        "TCPReqQFullDrop 2 = 2 SYNs: agrees",
+        "ListenDrops 22 = 10 SYNs + 7 final ACKs + 5 failed children: agrees",
+    ];
+    assert_eq!(told(&ledger, &stats, &rises(&risen)), all);
+    for off in [13, 15] {
+        risen[0].2 = off;
+        let differs = format!("ListenOverflows {off} = 7 SYNs + 7 final ACKs: differs");
+        assert_eq!(told(&ledger, &stats, &rises(&risen))[0], differs);
+    }
+    // A counter that moved for no reason is told, one that did not is not.
+    risen.truncate(1);
+    let nothing = Ledger::default();
+    let moved = told(&nothing, &Stats::default(), &rises(&risen));
+    assert_eq!(moved, ["ListenOverflows 15 = : differs"]);
+    assert_eq!(
+        told(&nothing, &Stats::default(), &Rises::default()),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_others_raise_too_must_not_be_less() {
+    let stats = Stats::default();
+    let all = [
+        (Cause::Refused, 20),
+        (Cause::CpuBacklog, 3),
+        (Cause::SynUnanswered, 9),
+    ];
+    let ledger = ledger(&all);
+    let mut risen = vec![
+        (SERVER, "TcpOutRsts", 20),
+        (SERVER, "SoftnetDropped", 4),
+        (ELSEWHERE, "SoftnetDropped", 4),
+        (CLIENT, "TcpExtTCPTimeouts", 9),
+        // Nobody asks for it.
+        (CLIENT, "TcpEstabResets", 9),
+    ];
+    let expected = [
+        "softnet dropped 4 >= 3 cpu-backlog: agrees",
+        "TcpOutRsts 20 >= 20 refused: agrees",
+        "TCPTimeouts 9 >= 9 syn-unanswered: agrees",
+    ];
+    assert_eq!(told(&ledger, &stats, &rises(&risen)), expected);
+    risen[0] = (CLIENT, "TcpOutRsts", 20);
+    risen[3].2 = 8;
+    let off = told(&ledger, &stats, &rises(&risen));
+    assert_eq!(off[1], "TcpOutRsts 0 >= 20 refused: differs");
+    assert_eq!(off[2], "TCPTimeouts 8 >= 9 syn-unanswered: differs");
+}
+
+#[test]
+fn rows_of_one_counter_are_added_up_in_both_namespaces() {
+    let ledger = ledger(&[(Cause::ResetByPeer, 2), (Cause::ResetQueued, 1)]);
+    let risen = [(CLIENT, "TcpEstabResets", 2), (SERVER, "TcpEstabResets", 1)];
+    let expected = ["TcpEstabResets 3 >= 1 reset-queued + 2 reset-by-peer: agrees"];
+    assert_eq!(told(&ledger, &Stats::default(), &rises(&risen)), expected);
+}
+
+#[test]
+fn an_attempt_counts_only_where_the_kernel_certainly_did() {
+    let names = Names::of_drops(&[(5, "IP_RPFILTER"), (6, "IP_INVALID_SOURCE")]);
+    let freed = |reason, segment: usize| {
+        let mut facts = Facts::default();
+        facts.skb_drops[segment] = SkbDrop {
+            reason,
+            count: 3,
+            ..SkbDrop::default()
+        };
+        facts
+    };
+    let reset = Facts {
+        client: End {
+            closed_ns: 1,
+            from: ESTABLISHED,
+            to: CLOSE,
+            ..End::default()
+        },
+        ..Facts::default()
+    };
+    let mut refused = Facts::default();
+    refused.server.resets_sent = 2;
+    let failed = |errno| Outcome {
+        stage: Stage::Connect,
+        errno: errno as u16,
+        ..Outcome::default()
+    };
+    let nothing = Facts::default();
+    for (cause, facts, errno, expected) in [
+        (Cause::RpFilter, freed(5, segment::SYN), 0, 1),
+        (Cause::RpFilter, freed(6, segment::SYN), 0, 0),
+        (Cause::ChildFailed, freed(6, segment::ACK), 0, 3),
+        (Cause::NoRoute, nothing, libc::ENETUNREACH, 1),
+        (Cause::NoRoute, nothing, libc::EHOSTUNREACH, 0),
+        (Cause::Refused, refused, libc::ECONNREFUSED, 1),
+        (Cause::Refused, nothing, libc::ECONNREFUSED, 0),
+        (Cause::ResetByPeer, reset, libc::ECONNRESET, 1),
+        (Cause::ResetByPeer, nothing, libc::ECONNRESET, 0),
+        (Cause::TimeWaitHit, nothing, 0, 0),
+        (Cause::QdiscDrop, nothing, 0, 1),
+    ] {
+        let case = Case {
+            source: "127.0.0.1:1".parse().unwrap(),
+            target: "127.0.0.1:2".parse().unwrap(),
+            outcome: Some(failed(errno)),
+            facts: Some(&facts),
+        };
+        assert_eq!(events(cause, &case, &names), expected, "{cause} {errno}");
+    }
+}
