@@ -145,23 +145,23 @@ pub static TABLE: &[Row] = &[
         phase: Local,
         title: "no route to the target",
         what: "ip_route_connect() or ip6_dst_lookup_flow() found no route, or one of type unreachable or \
-               prohibit. The socket never leaves CLOSE.",
-        client_sees: "connect() fails with ENETUNREACH, EHOSTUNREACH or EACCES; no SYN is sent",
+               blackhole. The socket never leaves CLOSE.",
+        client_sees: "connect() fails with ENETUNREACH, EHOSTUNREACH or EINVAL; no SYN is sent",
         server_sees: "nothing",
-        facts: &["errno ENETUNREACH or EHOSTUNREACH from connect() at once"],
+        facts: &["errno ENETUNREACH, EHOSTUNREACH or EINVAL from connect() at once"],
         hooks: &["the worker's own errno", "sys_exit_connect"],
         counter: Some("IpOutNoRoutes"),
         recoverable: false,
         remedy: "add a route; `ip route get TARGET from SOURCE` shows what the kernel would take",
-        lab: None,
+        lab: Some("no-route"),
     },
     Row {
         cause: Denied,
         slug: "denied",
         phase: Local,
         title: "a security policy refused it (EACCES, EPERM)",
-        what: "security_socket_create(), _bind() or _connect() of an LSM, or a cgroup-BPF program at bind or \
-               connect, refused the call. A netfilter drop is never seen this way: tcp_connect() ignores \
+        what: "security_socket_create(), _bind() or _connect() of an LSM, a cgroup-BPF program at bind or \
+               connect, or a route of type prohibit refused the call. A netfilter drop is never seen this way: tcp_connect() ignores \
                transmit errors other than ECONNREFUSED.",
         client_sees: "socket(), bind() or connect() fails with EACCES or EPERM; no SYN is sent",
         server_sees: "nothing",
@@ -169,9 +169,10 @@ pub static TABLE: &[Row] = &[
         hooks: &["the worker's own errno", "sys_exit_connect"],
         counter: None,
         recoverable: false,
-        remedy: "look into the LSM's audit log (ausearch -m avc, dmesg) and at `bpftool cgroup tree`; a port \
+        remedy: "look into the LSM's audit log (ausearch -m avc, dmesg), at `bpftool cgroup tree` and at \
+                 `ip route get TARGET`; a port \
                  below net.ipv4.ip_unprivileged_port_start takes CAP_NET_BIND_SERVICE",
-        lab: None,
+        lab: Some("denied"),
     },
     Row {
         cause: GaveUp,
@@ -226,7 +227,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: true,
         remedy: "look for the rule: nft list ruleset, iptables -S OUTPUT; its counters name it",
-        lab: None,
+        lab: Some("netfilter-out"),
     },
     Row {
         cause: NetfilterIn,
@@ -279,7 +280,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: true,
         remedy: "see who is attached: bpftool net, bpftool cgroup tree, tc -s filter show",
-        lab: None,
+        lab: Some("bpf-or-tc-drop"),
     },
     Row {
         cause: QdiscDrop,
@@ -296,7 +297,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("qdisc dropped"),
         recoverable: true,
         remedy: "tc -s qdisc show says which; a longer queue (txqueuelen, limit) or a lower rate of attempts",
-        lab: None,
+        lab: Some("qdisc-drop"),
     },
     Row {
         cause: CpuBacklog,
@@ -330,7 +331,7 @@ pub static TABLE: &[Row] = &[
         recoverable: false,
         remedy: "give the server's host a route back by that interface, or set \
                  net.ipv4.conf.{all,DEV}.rp_filter to 2 (loose) or 0",
-        lab: None,
+        lab: Some("rp-filter"),
     },
     Row {
         cause: Neighbour,
@@ -346,7 +347,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: true,
         remedy: "ip neigh show; for a full table raise net.ipv4.neigh.default.gc_thresh1, 2 and 3",
-        lab: None,
+        lab: Some("neighbour"),
     },
     Row {
         cause: IcmpError,
@@ -358,14 +359,20 @@ pub static TABLE: &[Row] = &[
         client_sees: "EHOSTUNREACH, ENETUNREACH or ECONNREFUSED",
         server_sees: "nothing",
         facts: &[
-            "an error other than a RST's was reported to the socket in SYN_SENT",
+            "an error other than a RST's was reported to the socket in SYN_SENT, or ended that state",
             "no RST came",
+            "no drop on this host",
         ],
-        hooks: &["inet_sk_error_report", "inet_sock_set_state"],
+        hooks: &[
+            "inet_sk_error_report",
+            "inet_sock_set_state",
+            "the worker's own errno",
+            "tcp_receive_reset",
+        ],
         counter: None,
         recoverable: false,
         remedy: "the sender of the ICMP message is in the way: tcpdump -ni any icmp or icmp6 names it",
-        lab: None,
+        lab: Some("icmp-error"),
     },
     Row {
         cause: Refused,
@@ -391,8 +398,9 @@ pub static TABLE: &[Row] = &[
         slug: "bad-segment",
         phase: Syn,
         title: "the segment failed a check of the receiver",
-        what: "tcp_v4_rcv() or tcp_v6_rcv() dropped it for its checksum, an IPsec policy, a socket filter, \
-               the minimum TTL, or an MD5 or AO signature that is missing or wrong.",
+        what: "tcp_v4_rcv() or tcp_v6_rcv() dropped it for its checksum, an IPsec policy, a socket filter \
+               (or a cgroup-skb program at ingress, which the kernel does not tell from one), the minimum TTL, \
+               or an MD5 or AO signature that is missing or wrong.",
         client_sees: "ETIMEDOUT or its own timeout",
         server_sees: "nothing",
         facts: &[
@@ -402,7 +410,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "the drop reason names the check: make both ends agree on it (keys, policy, offloads)",
-        lab: None,
+        lab: Some("bad-segment"),
     },
     Row {
         cause: SynBacklogFull,
@@ -552,7 +560,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: true,
         remedy: "the drop reason names the place: rules, qdisc, rp_filter or neighbour of the way back",
-        lab: None,
+        lab: Some("synack-lost"),
     },
     Row {
         cause: SynackRejected,

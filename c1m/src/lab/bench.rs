@@ -34,6 +34,17 @@ pub(super) const TIME_WAIT: u32 = 1 << state::TIME_WAIT;
 /// Likewise.
 pub(super) const FIN_WAIT_2: u32 = 1 << state::FIN_WAIT2;
 
+/// The first source port that a client takes.
+pub(super) const FIRST_PORT: u16 = 10_000;
+/// How many attempts a lab makes whose fault hits some of them.
+pub(super) const ATTEMPTS: u64 = 40;
+/// How many it hits: those from the first source ports.
+pub(super) const HIT: u64 = 16;
+/// The first source port that it does not hit.
+pub(super) const HIT_PORT_END: u16 = FIRST_PORT + HIT as u16;
+/// The source ports that it hits, as nft writes them.
+pub(super) const HIT_PORTS: &str = "10000-10015";
+
 /// How long one lab may take in all.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -79,6 +90,11 @@ impl Bench {
             .with_context(|| format!("cannot set {name}={value}"))
     }
 
+    /// Runs `tc …`, likewise.
+    pub(super) fn tc(&self, args: &str) -> anyhow::Result<String> {
+        tool("tc", &args.split(' ').collect::<Vec<_>>(), "", None)
+    }
+
     /// Runs `ip …`, words between spaces, in the lab's own namespace or another.
     pub(super) fn ip(&self, ns: Option<&Netns>, args: &str) -> anyhow::Result<()> {
         tool("ip", &args.split(' ').collect::<Vec<_>>(), "", ns).map(drop)
@@ -86,13 +102,25 @@ impl Bench {
 
     /// Drops the packets that match, at the input of the lab's own namespace, until [`Self::pass_all`].
     pub(super) fn drop_packets(&self, matching: &str) -> anyhow::Result<()> {
-        let rule = format!(
-            "table inet c1m {{ chain input {{ type filter hook input priority 0; {matching} counter drop; }}; }}\n"
-        );
-        tool("nft", &["-f", "-"], &rule, None).map(drop)
+        self.rule(None, "input", 0, &format!("{matching} counter drop"))
     }
 
-    /// Takes the rules of [`Self::drop_packets`] away.
+    /// Adds a rule of nftables to a chain of a namespace; in the lab's own, which is `None`, it lasts until
+    /// [`Self::pass_all`].
+    pub(super) fn rule(
+        &self,
+        ns: Option<&Netns>,
+        hook: &str,
+        priority: i32,
+        rule: &str,
+    ) -> anyhow::Result<()> {
+        let rule = format!(
+            "table inet c1m {{ chain {hook} {{ type filter hook {hook} priority {priority}\n{rule}\n}}\n}}\n"
+        );
+        tool("nft", &["-f", "-"], &rule, ns).map(drop)
+    }
+
+    /// Takes all rules away.
     pub(super) fn pass_all(&self) -> anyhow::Result<()> {
         tool("nft", &["delete", "table", "inet", "c1m"], "", None).map(drop)
     }

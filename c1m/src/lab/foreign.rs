@@ -65,6 +65,12 @@ impl Foreign {
         Ok(self.held.len())
     }
 
+    /// Sets an option of the listener.
+    pub(super) fn set(&self, option: impl FnOnce(&Socket) -> io::Result<()>) -> anyhow::Result<()> {
+        let listener = self.listener.as_ref().context("nobody listens any more")?;
+        option(listener).context("the lab's server cannot set an option of its listener")
+    }
+
     /// Stops listening: what waits in the accept queue is reset by the kernel.
     pub(super) fn stop_listening(&mut self) {
         self.listener = None;

@@ -17,6 +17,7 @@ use rustix::{
     thread::{CapabilitySet, remove_capability_from_bounding_set},
 };
 
+use super::cgroup::Cgroup;
 use crate::netns::Netns;
 
 /// How often a condition is looked at while waiting for it.
@@ -40,6 +41,8 @@ pub(super) struct Place<'a> {
     /// RLIMIT_NOFILE, soft and hard. The program can't raise it again, even as root: it loses
     /// CAP_SYS_RESOURCE.
     pub(super) nofile: Option<u64>,
+    /// A control group for it and what it starts.
+    pub(super) cgroup: Option<&'a Cgroup>,
 }
 
 impl Process {
@@ -61,12 +64,17 @@ impl Process {
         }
         let nofile = place.nofile;
         let ns = place.ns.map(Netns::try_clone).transpose()?;
+        let cgroup = place.cgroup.map(Cgroup::entrance).transpose()?;
         // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
         unsafe {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::TERM))?;
                 if let Some(ns) = &ns {
                     ns.enter()?;
+                }
+                if let Some(cgroup) = &cgroup {
+                    // 0 is whoever writes.
+                    rustix::io::write(cgroup, b"0")?;
                 }
                 limit(nofile)
             })

@@ -2,20 +2,6 @@
 
 use super::{Outcome, bench::Bench, process::Place, truth::Truth};
 
-/// A packet filter drops what comes from 127.0.1.2.
-pub(super) fn netfilter_in(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
-    const PER_SOURCE: u64 = 20;
-    let _server = bench.server(Place::default(), "--backlog 1024")?;
-    bench.drop_packets("ip saddr 127.0.1.2 tcp dport 8000")?;
-    let args =
-        format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --timeout 800ms --hold 1s");
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
-    let truth = Truth::of(2 * PER_SOURCE, &[("netfilter-in", PER_SOURCE)]);
-    Ok(vec![Outcome { truth, run }])
-}
-
 /// No listener on the port.
 pub(super) fn refused(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     refused_at(

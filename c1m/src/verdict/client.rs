@@ -7,7 +7,7 @@ use c1m_common::{
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
-    rules::{dropped_unseen, server_gone, trouble},
+    rules::{dropped_unseen, is_icmp, met_icmp, server_gone, trouble},
 };
 use crate::{causes::Cause, load::outcome::Stage};
 
@@ -81,6 +81,7 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
         return match errno {
             _ if gave_up => sight.by_silence(Cause::GaveUp),
             libc::ETIMEDOUT => sight.by_silence(Cause::SynUnanswered),
+            errno if is_icmp(errno) => sight.by_silence(Cause::IcmpError),
             _ => sight.unexplained(),
         };
     };
@@ -102,8 +103,12 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     if dropped_unseen(facts) {
         return Cause::NotObservable;
     }
-    if facts.client.icmp_err != 0 {
+    if met_icmp(&facts.client, context) {
         return Cause::IcmpError;
+    }
+    // The program asked for the error before the kernel ended the attempt (SO_ERROR hands out `sk_err_soft`).
+    if is_icmp(errno) && !reset {
+        return sight.by_silence(Cause::IcmpError);
     }
     if facts.synack_retransmits > 0 {
         return sight.by_silence(Cause::SynackLost);

@@ -60,6 +60,11 @@ impl Sight {
         self.states && self.drops && self.syns && self.resets
     }
 
+    /// Whether no RST can have come unseen.
+    fn sees_every_reset(&self) -> bool {
+        self.resets && !self.drops_lost
+    }
+
     /// The verdict for what no rule explains.
     fn unexplained(&self) -> Cause {
         if self.evidence_lost {

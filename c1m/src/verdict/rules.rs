@@ -2,7 +2,7 @@
 
 use c1m_common::{
     fact::{End, Facts, SkbDrop, drop_flag, end_flag, last_drop, segment, syn_drop},
-    state::{CLOSE, ESTABLISHED},
+    state::{CLOSE, ESTABLISHED, SYN_SENT},
 };
 
 use super::Context;
@@ -165,6 +165,32 @@ fn netfilter(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     } else {
         Cause::NetfilterIn
     }
+}
+
+/// Whether `errno`, met in SYN_SENT, is one that an ICMP error makes (`icmp_err_convert`, `tab_unreach`).
+/// ECONNREFUSED is that of a RST as well.
+pub(super) fn is_icmp(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::ENOPROTOOPT
+            | libc::ECONNREFUSED
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EPROTO
+            | libc::EACCES
+    )
+}
+
+/// Whether the client's end tells of an ICMP error in SYN_SENT. From 6.10 on `tcp_done_with_error` leaves the state
+/// before it reports the error, so the state's change tells; a time-out that met ICMP errors before has theirs, too
+/// (`tcp_write_err`).
+pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
+    let err = i32::from(client.err);
+    let by_reset = err == libc::ECONNREFUSED
+        && (client.resets_received > 0 || !context.sight.sees_every_reset());
+    client.icmp_err != 0 || client.from == SYN_SENT && is_icmp(err) && !by_reset
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.

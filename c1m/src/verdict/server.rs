@@ -9,7 +9,7 @@ use c1m_common::{
 use super::{
     Context, ServerEnd,
     client::recovered,
-    rules::{dropped_unseen, is_cookie, server_gone, trouble},
+    rules::{dropped_unseen, is_cookie, met_icmp, server_gone, trouble},
 };
 use crate::causes::Cause;
 
@@ -99,7 +99,7 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     if dropped_unseen(facts) {
         return Cause::NotObservable;
     }
-    if facts.client.icmp_err != 0 {
+    if met_icmp(&facts.client, context) {
         return Cause::IcmpError;
     }
     let closed_by_client =
