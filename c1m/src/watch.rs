@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs, io,
+    io,
     net::{IpAddr, UdpSocket},
     sync::LazyLock,
 };
@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use c1m_common::{config::changed, state, tuple::Tuple};
 
 use crate::{
+    causes::Cause,
     host::Host,
     ledger::{
         Ledger,
@@ -28,6 +29,7 @@ use crate::{
     verdict::{Context, Sight, crosscheck::crosscheck},
 };
 
+mod owner;
 mod queue;
 
 /// A watched run.
@@ -64,9 +66,17 @@ pub struct Sighting {
     pub accept_limit: Option<u32>,
     /// Whether a listener is `c1m server`'s.
     pub server_is_c1m: bool,
+    /// The listeners' sockets.
+    listeners: Vec<u32>,
 }
 
 impl Sighting {
+    /// RLIMIT_NOFILE of a server's process that has reached it, if connections wait to be accepted.
+    pub fn server_nofile(&self, ledger: &Ledger) -> Option<u64> {
+        let waiting = ledger.lost.contains_key(&Cause::AcceptStarved);
+        waiting.then(|| owner::exhausted_nofile(&self.listeners))?
+    }
+
     /// The host's counters against the table and the facts; nothing if there were none.
     pub fn crosscheck(&self, ledger: &Ledger) -> Vec<Crosscheck> {
         match self.sight.states {
@@ -210,12 +220,14 @@ impl Watch {
         let rises = self.rises(&counters, &listeners);
         let sight = self.sight(&snapshot, server_end, &rises);
         let namespace = self.server_namespace(&listeners)?;
+        let inodes: Vec<u32> = listeners.iter().map(|(_, one)| one.inode).collect();
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
             host: Host::read(namespace).context("cannot read the host's limits")?,
             accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
-            server_is_c1m: listeners.iter().any(|(_, one)| is_ours(one.inode)),
+            server_is_c1m: owner::is_ours(&inodes),
+            listeners: inodes,
             rises,
             snapshot,
         })
@@ -360,24 +372,4 @@ impl Watch {
 fn is_local(namespace: &Netns, address: IpAddr) -> bool {
     let bound = || UdpSocket::bind((address, 0)).is_ok();
     namespace.run(bound).unwrap_or(false)
-}
-
-/// Whether a `c1m` process has this socket among its first files, where a listener is.
-fn is_ours(inode: u32) -> bool {
-    const FIRST: u32 = 64;
-    let socket = format!("socket:[{inode}]");
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return false;
-    };
-    let holds = |process: &std::path::Path| {
-        let link = |fd| fs::read_link(process.join(format!("fd/{fd}")));
-        (0..FIRST).any(|fd| link(fd).is_ok_and(|to| to.as_os_str() == socket.as_str()))
-    };
-    processes
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .any(|process| {
-            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-            name.trim_end() == "c1m" && holds(&process)
-        })
 }

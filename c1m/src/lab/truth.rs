@@ -152,6 +152,7 @@ mod tests {
             }],
             evidence: "20 live".into(),
             remedy: String::new(),
+            fixes: Vec::new(),
         };
         let compared = |&(slug, count): &(&str, u64)| {
             Some(Crosscheck {

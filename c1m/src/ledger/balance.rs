@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     causes::{
         Cause,
-        remedy::{Holders, RemedyContext, remedy},
+        remedy::{Holders, Remedy, RemedyContext, remedy},
     },
     ledger::{ATTEMPTS_MAX, Ledger, Loss, census},
     report::{
@@ -148,6 +148,7 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
         },
         ..shared.clone()
     };
+    let Remedy { text, fixes } = remedy(cause, &context);
     CauseCount {
         slug: cause.slug().to_owned(),
         phase: cause.row().phase.slug().to_owned(),
@@ -163,7 +164,8 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
             ),
             _ => loss.example.join("; "),
         },
-        remedy: remedy(cause, &context),
+        remedy: text,
+        fixes,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::causes::{Cause, Phase};
+use crate::causes::{Cause, Phase, remedy::Fix};
 
 /// The version of the schema that this build writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -111,6 +111,9 @@ pub struct CauseCount {
     pub evidence: String,
     /// What to change on this host.
     pub remedy: String,
+    /// The settings among that, with their values; empty where no setting helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<Fix>,
 }
 
 impl CauseCount {

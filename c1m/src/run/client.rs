@@ -115,6 +115,7 @@ async fn report(
         None => Default::default(),
     };
     let crosscheck = sighting.crosscheck(&ledger);
+    let server_nofile = sighting.server_nofile(&ledger);
     Ok(ledger.close(Frame {
         role: "client".to_owned(),
         started: Some(wall),
@@ -132,6 +133,7 @@ async fn report(
             server_is_c1m: sighting.server_is_c1m,
             timeout_ms: u64::try_from(plan.timeout.as_millis()).ok(),
             nofile: sighting.host.nofile_hard,
+            server_nofile,
             host: sighting.host,
             ..RemedyContext::default()
         },

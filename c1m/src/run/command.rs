@@ -71,6 +71,7 @@ async fn report(
         .collect::<Vec<_>>()
         .join(", ");
     let crosscheck = sighting.crosscheck(&ledger);
+    let server_nofile = sighting.server_nofile(&ledger);
     Ok(ledger.close(Frame {
         role: if args.workload.is_empty() {
             "port"
@@ -90,6 +91,7 @@ async fn report(
             accept_limit: sighting.accept_limit,
             listener: Some(ports),
             nofile: None,
+            server_nofile,
             host: sighting.host,
             ..RemedyContext::default()
         },

@@ -83,6 +83,7 @@ async fn report(
         .iter()
         .map(|death| format!("{} ({})", death.pid, death.ended));
     let crosscheck = sighting.crosscheck(&ledger);
+    let server_nofile = sighting.server_nofile(&ledger);
     Ok(ledger.close(Frame {
         role: "server".to_owned(),
         started: Some(started.1),
@@ -99,6 +100,7 @@ async fn report(
             server_is_c1m: true,
             processes: processes.collect(),
             nofile: Some(server.plan().nofile),
+            server_nofile,
             host: sighting.host,
             ..RemedyContext::default()
         },

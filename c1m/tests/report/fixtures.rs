@@ -32,6 +32,7 @@ pub(crate) fn cause(
         places,
         evidence: evidence.to_owned(),
         remedy: remedy.to_owned(),
+        fixes: Vec::new(),
     }
 }
 

@@ -1,5 +1,16 @@
 use super::*;
-use crate::causes::TABLE;
+use crate::{causes::TABLE, host::Host};
+
+/// The words alone.
+fn remedy(cause: Cause, context: &RemedyContext) -> String {
+    super::remedy(cause, context).text
+}
+
+/// The settings, as they are pasted.
+fn fixes(cause: Cause, context: &RemedyContext) -> Vec<String> {
+    let remedy = super::remedy(cause, context);
+    remedy.fixes.iter().map(Fix::to_string).collect()
+}
 
 fn context() -> RemedyContext {
     RemedyContext {
@@ -141,4 +152,78 @@ fn who_closed_is_named() {
     );
     let nobody = remedy(Cause::ClosedByServer, &RemedyContext::default());
     assert_eq!(nobody, Cause::ClosedByServer.row().remedy);
+}
+
+#[test]
+fn every_setting_stands_in_the_words_and_has_a_value() {
+    let mut known = context();
+    known.server_nofile = Some(1_024);
+    known.host.tcp_max_syn_backlog = Some(64);
+    known.host.nf_conntrack_max = Some(1_000);
+    known.host.tcp_max_tw_buckets = Some(1_000);
+    for context in [
+        known.clone(),
+        RemedyContext {
+            server_is_c1m: false,
+            client_is_c1m: false,
+            ..known
+        },
+    ] {
+        for row in TABLE {
+            let text = remedy(row.cause, &context);
+            for fix in fixes(row.cause, &context) {
+                assert!(text.contains(&fix), "{}: {fix} is not in: {text}", row.slug);
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_can_be_applied_as_they_are() {
+    let mut context = context();
+    context.host.somaxconn = Some(128);
+    assert_eq!(
+        fixes(Cause::AcceptQueueFullSyn, &context),
+        ["sysctl -w net.core.somaxconn=1024", "--backlog 1024"]
+    );
+    context.server_is_c1m = false;
+    assert_eq!(
+        fixes(Cause::AcceptQueueFullSyn, &context)[1],
+        "listen(fd, 1024)"
+    );
+    context.host.tcp_syncookies = Some(0);
+    assert_eq!(
+        fixes(Cause::SynBacklogFull, &context)[1],
+        "listen(fd, 1024)"
+    );
+    context.lost = 900_000;
+    assert_eq!(fixes(Cause::AcceptQueueFullSyn, &context), [""; 0]);
+    assert_eq!(
+        fixes(Cause::SynBacklogFull, &context),
+        ["sysctl -w net.ipv4.tcp_syncookies=1"]
+    );
+    assert_eq!(fixes(Cause::Refused, &context), [""; 0]);
+    context.lost = 483;
+    assert_eq!(fixes(Cause::AcceptStarved, &context), [""; 0]);
+    context.server_nofile = Some(1_024);
+    assert_eq!(fixes(Cause::AcceptStarved, &context), ["ulimit -n 2048"]);
+    assert_eq!(
+        fixes(Cause::SourceNotLocal, &context),
+        ["ip address add 127.0.1.7/32 dev DEV"]
+    );
+    assert_eq!(
+        fixes(Cause::PortsExhausted, &context),
+        ["sysctl -w net.ipv4.ip_local_port_range='1024 65535'"]
+    );
+}
+
+#[test]
+fn a_setting_reads_back_as_it_was_written() {
+    let mut context = context();
+    context.server_nofile = Some(1_024);
+    for row in TABLE {
+        let fixes = super::remedy(row.cause, &context).fixes;
+        let json = serde_json::to_string(&fixes).expect("JSON");
+        assert_eq!(serde_json::from_str::<Vec<Fix>>(&json).expect(&json), fixes);
+    }
 }
