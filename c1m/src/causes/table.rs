@@ -509,7 +509,7 @@ pub static TABLE: &[Row] = &[
         recoverable: true,
         remedy: "keep net.ipv4.tcp_timestamps=1, use a tuple again only after 60 s, or let the client close \
                  first",
-        lab: None,
+        lab: Some("time-wait-hit"),
     },
     Row {
         cause: StaleEstablished,
@@ -528,7 +528,7 @@ pub static TABLE: &[Row] = &[
         recoverable: true,
         remedy: "let the server notice dead peers: SO_KEEPALIVE or TCP_USER_TIMEOUT; do not reuse tuples of \
                  a client that crashed",
-        lab: None,
+        lab: Some("stale-established"),
     },
     Row {
         cause: Fastopen,
@@ -725,7 +725,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenDrops"),
         recoverable: true,
         remedy: "see to memory (memory.max, tcp_mem) and to a route back to the client",
-        lab: None,
+        lab: Some("child-failed"),
     },
     Row {
         cause: AckRejected,
@@ -764,7 +764,7 @@ pub static TABLE: &[Row] = &[
         recoverable: false,
         remedy: "keep one listening socket open across restarts (pass the descriptor on), or \
                  net.ipv4.tcp_migrate_req=1 with SO_REUSEPORT",
-        lab: None,
+        lab: Some("listener-gone"),
     },
     Row {
         cause: ListenerClosed,
@@ -905,7 +905,7 @@ pub static TABLE: &[Row] = &[
         cause: MemoryPressure,
         slug: "memory-pressure",
         phase: Life,
-        title: "the kernel aborted it: TCP memory or orphans",
+        title: "aborted on this host: TCP memory, orphans, or ss -K",
         what: "tcp_check_oom() found too many orphans (tcp_max_orphans) or TCP memory beyond tcp_mem, and \
                reset the connection. tcp_abort() on behalf of `ss -K` looks alike, with ECONNABORTED.",
         client_sees: "ECONNRESET",
@@ -916,8 +916,9 @@ pub static TABLE: &[Row] = &[
         hooks: &["tcp_send_reset", "inet_sk_error_report"],
         counter: Some("TCPAbortOnMemory"),
         recoverable: false,
-        remedy: "raise net.ipv4.tcp_mem (pages) or net.ipv4.tcp_max_orphans",
-        lab: None,
+        remedy: "raise net.ipv4.tcp_mem (pages) or net.ipv4.tcp_max_orphans; if TCPAbortOnMemory stands still, somebody \
+                 ended it by ss -K",
+        lab: Some("memory-pressure"),
     },
     Row {
         cause: TimeWaitOverflow,

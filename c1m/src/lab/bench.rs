@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::UdpSocket,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -98,6 +99,20 @@ impl Bench {
     /// Runs `ip …`, words between spaces, in the lab's own namespace or another.
     pub(super) fn ip(&self, ns: Option<&Netns>, args: &str) -> anyhow::Result<()> {
         tool("ip", &args.split(' ').collect::<Vec<_>>(), "", ns).map(drop)
+    }
+
+    /// Gives the loopback device of the lab's own namespace more IPv6 addresses, and waits until they can be used.
+    pub(super) fn ipv6_addresses(&self, addresses: &[&str]) -> anyhow::Result<()> {
+        for address in addresses {
+            self.ip(None, &format!("addr add {address}/128 dev lo nodad"))?;
+        }
+        // Their routes come a little later, by a work queue.
+        self.until("the addresses have their routes", || {
+            Ok(addresses.iter().all(|address| {
+                let socket = UdpSocket::bind((*address, 0));
+                socket.is_ok_and(|socket| socket.connect((*address, PORT)).is_ok())
+            }))
+        })
     }
 
     /// Drops the packets that match, at the input of the lab's own namespace, until [`Self::pass_all`].

@@ -4,10 +4,10 @@ use anyhow::{Context, ensure};
 use rustix::process::Signal;
 
 use super::{
-    Outcome,
+    Outcome, Skip,
     bench::{Bench, ESTABLISHED, PORT, held_by},
     foreign::{Foreign, Heir, connect, reset},
-    process::{Place, signal},
+    process::{Place, signal, tool},
     truth::Truth,
 };
 use crate::ledger::census::Side;
@@ -82,6 +82,32 @@ pub(super) fn client_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let truth = Truth::of(ATTEMPTS, &[("client-exited", count)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// Somebody with the right to do so ends some of the server's connections (`ss -K`).
+pub(super) fn destroyed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const PER_SOURCE: u64 = 25;
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection stands", || {
+        traced.must_run()?;
+        Ok(bench.clients(ESTABLISHED)? == 2 * PER_SOURCE && bench.queued(&bench.ns)? == 0)
+    })?;
+    let words = "-t -4 -K state established sport = 8000 and dst 127.0.1.2";
+    tool("ss", &words.split(' ').collect::<Vec<_>>(), "", None)?;
+    let left = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?.len() as u64;
+    if left == 2 * PER_SOURCE {
+        let why = "this kernel ends no sockets on request (CONFIG_INET_DIAG_DESTROY)";
+        return Err(Skip(why.to_owned()).into());
+    }
+    bench.until("the clients are reset", || {
+        Ok(bench.clients(ESTABLISHED)? == PER_SOURCE)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(2 * PER_SOURCE, &[("memory-pressure", PER_SOURCE)]);
     Ok(vec![Outcome { truth, run }])
 }
 

@@ -32,9 +32,28 @@ impl Foreign {
         address: SocketAddr,
         backlog: u32,
     ) -> anyhow::Result<Self> {
+        Self::listener(ns, address, backlog, false)
+    }
+
+    /// Likewise, but others may listen there too (SO_REUSEPORT).
+    pub(super) fn listen_shared(
+        ns: Option<&Netns>,
+        address: SocketAddr,
+        backlog: u32,
+    ) -> anyhow::Result<Self> {
+        Self::listener(ns, address, backlog, true)
+    }
+
+    fn listener(
+        ns: Option<&Netns>,
+        address: SocketAddr,
+        backlog: u32,
+        shared: bool,
+    ) -> anyhow::Result<Self> {
         let listen = || -> io::Result<Socket> {
             let listener = socket(address)?;
             listener.set_reuse_address(true)?;
+            listener.set_reuse_port(shared)?;
             listener.bind(&address.into())?;
             listener.listen(i32::try_from(backlog).map_err(io::Error::other)?)?;
             listener.set_nonblocking(true)?;

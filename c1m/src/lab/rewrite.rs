@@ -40,9 +40,7 @@ const SYNACK: &str = "tcp flags & (syn|ack) == (syn|ack)";
 impl Case {
     fn prepare(&self, bench: &Bench) -> anyhow::Result<()> {
         if self.target.starts_with('[') {
-            for address in ["fd09::1/128", "fd09::2/128"] {
-                bench.ip(None, &format!("addr add {address} dev lo nodad"))?;
-            }
+            bench.ipv6_addresses(&["fd09::1", "fd09::2"])?;
         }
         Ok(())
     }

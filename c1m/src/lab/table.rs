@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, close, life, listener, local, notes, path, policy, ports, rewrite, rules, silence,
-    syn,
+    Lab, ack, child, close, gone, life, listener, local, notes, path, policy, ports, reuse,
+    rewrite, rules, silence, syn,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -212,6 +212,30 @@ pub static LABS: &[Lab] = &[
         run: listener::accept_queue_full_syn_ipv6,
     },
     Lab {
+        name: "time-wait-hit",
+        cause: "time-wait-hit",
+        about: "SYNs that look older than the connection whose TIME_WAIT the server has",
+        run: reuse::time_wait_hit,
+    },
+    Lab {
+        name: "time-wait-hit-ipv6",
+        cause: "time-wait-hit",
+        about: "the same over IPv6",
+        run: reuse::time_wait_hit_ipv6,
+    },
+    Lab {
+        name: "stale-established",
+        cause: "stale-established",
+        about: "SYNs of tuples on which the server still has a connection that its client forgot",
+        run: reuse::stale_established,
+    },
+    Lab {
+        name: "stale-established-ipv6",
+        cause: "stale-established",
+        about: "the same over IPv6",
+        run: reuse::stale_established_ipv6,
+    },
+    Lab {
         name: "synack-rejected",
         cause: "synack-rejected",
         about: "a middlebox changes what SYN-ACKs acknowledge, and the client resets them",
@@ -290,6 +314,12 @@ pub static LABS: &[Lab] = &[
         run: rewrite::cookie_invalid_ipv6,
     },
     Lab {
+        name: "child-failed",
+        cause: "child-failed",
+        about: "a server whose route back goes before the final ACKs come: no request becomes a socket",
+        run: child::child_failed,
+    },
+    Lab {
         name: "ack-rejected",
         cause: "ack-rejected",
         about: "a middlebox gives final ACKs a timestamp older than their SYN's",
@@ -302,10 +332,28 @@ pub static LABS: &[Lab] = &[
         run: rewrite::ack_rejected_ipv6,
     },
     Lab {
+        name: "listener-gone",
+        cause: "listener-gone",
+        about: "a listener closes while its requests wait for their final ACK",
+        run: gone::listener_gone,
+    },
+    Lab {
+        name: "listener-gone-migrate",
+        cause: "listener-gone",
+        about: "the same with tcp_migrate_req: the second listener takes over, nothing is lost",
+        run: gone::listener_gone_migrate,
+    },
+    Lab {
         name: "listener-closed",
         cause: "listener-closed",
         about: "a server closes its listener while connections wait in the accept queue",
         run: life::listener_closed,
+    },
+    Lab {
+        name: "listener-closed-migrate",
+        cause: "listener-closed",
+        about: "connections in the accept queue go to a second listener: nothing is lost",
+        run: gone::listener_closed_migrate,
     },
     Lab {
         name: "accept-starved",
@@ -372,6 +420,12 @@ pub static LABS: &[Lab] = &[
         cause: "timed-out",
         about: "the same without data: keepalive probes go without an answer",
         run: silence::timed_out_keepalive,
+    },
+    Lab {
+        name: "memory-pressure",
+        cause: "memory-pressure",
+        about: "somebody ends some of a server's connections by ss -K",
+        run: close::destroyed,
     },
     Lab {
         name: "field-notes",

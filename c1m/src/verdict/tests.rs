@@ -328,3 +328,54 @@ fn an_icmp_error_is_told_from_a_reset_and_from_a_drop() {
         neighbour,
     );
 }
+
+#[test]
+fn a_syn_that_meets_an_earlier_connection_is_told_by_what_the_server_has_of_it() {
+    for (reason, flags, cause) in [
+        ("NOT_SPECIFIED", drop_flag::RX_TIME_WAIT, Cause::TimeWaitHit),
+        (
+            "TCP_INVALID_SYN",
+            drop_flag::RX_OTHER,
+            Cause::StaleEstablished,
+        ),
+    ] {
+        let mut facts = freed(segment::SYN, reason, flags);
+        // The client answers the server's ACK with a reset.
+        facts.client.resets_sent = 2;
+        let lost = Verdict::Lost(cause);
+        client(Stage::GaveUp, 0, Some(facts), ServerEnd::Absent, lost);
+        facts.server_established_ns = 3;
+        let stands = Verdict::Standing(Some(cause));
+        client(
+            Stage::Established,
+            0,
+            Some(facts),
+            ServerEnd::Accepted,
+            stands,
+        );
+    }
+}
+
+#[test]
+fn an_ack_without_a_listener_or_without_a_child_is_told_when_the_client_is_reset() {
+    let mut facts = freed(segment::ACK, "NO_SOCKET", 0);
+    facts.server.resets_sent = 1;
+    let lost = Verdict::Lost(Cause::ListenerGone);
+    let reset = libc::ECONNRESET;
+    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, lost);
+    let facts = freed(segment::ACK, "TCP_LISTEN_OVERFLOW", drop_flag::RX_LISTENER);
+    let lost = Verdict::Lost(Cause::ChildFailed);
+    client(Stage::Established, 0, Some(facts), ServerEnd::Absent, lost);
+}
+
+#[test]
+fn what_the_host_aborted_is_no_close_of_the_server() {
+    let mut facts = Facts {
+        server: left(ESTABLISHED, CLOSE, libc::ECONNABORTED, 0),
+        ..Facts::default()
+    };
+    facts.server.resets_sent = 1;
+    let lost = Verdict::Lost(Cause::MemoryPressure);
+    let reset = libc::ECONNRESET;
+    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, lost);
+}

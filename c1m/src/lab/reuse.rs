@@ -1,0 +1,242 @@
+//! Labs of a tuple that is used again while the server still has its last connection, and of a SYN that looks
+//! older than that.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
+
+use anyhow::{Context, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, SYN_SENT, TIME_WAIT},
+    foreign::Foreign,
+    process::Place,
+    truth::Truth,
+};
+use crate::ledger::census::Side;
+
+/// Attempts of each of the two sources.
+const PER_SOURCE: u16 = 12;
+/// The source port of a source's first attempt.
+const FIRST_PORT: u16 = 10_000;
+/// So much later than now, in units of a sequence number's clock (64 ns), is the past that the server remembers.
+const AHEAD: u32 = 1 << 29;
+
+/// Addresses, and the rule that keeps the first source's resets away from the server.
+struct Case {
+    target: &'static str,
+    sources: [&'static str; 2],
+    range: &'static str,
+    resets_of_first: &'static str,
+}
+
+const IPV4: Case = Case {
+    target: "127.0.0.1:8000",
+    sources: ["127.0.1.1", "127.0.1.2"],
+    range: "127.0.1.1-2",
+    resets_of_first: "ip saddr 127.0.1.1 tcp dport 8000 tcp flags & rst == rst",
+};
+
+const IPV6: Case = Case {
+    target: "[fd09::3]:8000",
+    sources: ["fd09::1", "fd09::2"],
+    range: "fd09::1-2",
+    resets_of_first: "ip6 saddr fd09::1 tcp dport 8000 tcp flags & rst == rst",
+};
+
+/// What the server still has of the earlier connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    TimeWait,
+    Established,
+}
+
+/// SYNs that meet TIME_WAIT with a sequence number before its last one, and no timestamp to prove their age.
+pub(super) fn time_wait_hit(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    again(bench, &IPV4, Left::TimeWait)
+}
+
+/// The same over IPv6.
+pub(super) fn time_wait_hit_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    again(bench, &IPV6, Left::TimeWait)
+}
+
+/// SYNs that meet a connection of which only the server knows.
+pub(super) fn stale_established(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    again(bench, &IPV4, Left::Established)
+}
+
+/// The same over IPv6.
+pub(super) fn stale_established_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    again(bench, &IPV6, Left::Established)
+}
+
+/// The server answers such a SYN with an ACK, the client answers that with a reset, and the next SYN finds
+/// nothing in its way: so it goes for the second source. The first one's resets get lost.
+fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outcome>> {
+    if case.target.starts_with('[') {
+        bench.ipv6_addresses(&["fd09::1", "fd09::2", "fd09::3"])?;
+    }
+    bench.sysctl(None, "net.ipv4.tcp_timestamps", "0")?;
+    let target: SocketAddr = case.target.parse()?;
+    let mut server = Foreign::listen(None, target, 1024)?;
+    for source in case.sources {
+        for port in (FIRST_PORT..).take(PER_SOURCE.into()) {
+            let source = SocketAddr::new(source.parse::<IpAddr>()?, port);
+            leave(&mut server, (source, target), left)?;
+        }
+    }
+    let all = 2 * u64::from(PER_SOURCE);
+    let state = match left {
+        Left::TimeWait => TIME_WAIT,
+        Left::Established => ESTABLISHED,
+    };
+    ensure!(
+        bench.sockets(&bench.ns, Side::Server, state)?.len() as u64 == all
+            && bench.clients(ESTABLISHED)? == 0,
+        "the server was not left with what the lab meant"
+    );
+    bench.drop_packets(case.resets_of_first)?;
+    let old = server.held.len();
+    let args = format!(
+        "--target {target} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout 800ms --hold 60s",
+        case.range
+    );
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    let stand = u64::from(PER_SOURCE);
+    bench.until("the second source stands", || {
+        traced.must_run()?;
+        Ok(server.accept(old + usize::from(PER_SOURCE))? == old + usize::from(PER_SOURCE))
+    })?;
+    bench.until("the first source gave up", || {
+        Ok(bench.clients(SYN_SENT)? == 0 && bench.clients(ESTABLISHED)? == stand)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let cause = match left {
+        Left::TimeWait => "time-wait-hit",
+        Left::Established => "stale-established",
+    };
+    let mut truth = Truth::of(all, &[(cause, stand)]);
+    truth.recovered = stand;
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// Makes a connection whose sequence numbers are far ahead of the clock, and leaves the server alone with it.
+fn leave(
+    server: &mut Foreign,
+    (source, target): (SocketAddr, SocketAddr),
+    left: Left,
+) -> anyhow::Result<()> {
+    let held = server.held.len();
+    // The kernel's own choice for this tuple now, to be ahead of it.
+    let natural = connect(source, target, None)?;
+    let sequence = sequence(natural.as_fd())?;
+    accept_one(server, held)?;
+    server.reset(1)?;
+    vanish(natural)?;
+    let client = connect(source, target, Some(sequence.wrapping_add(AHEAD)))?;
+    accept_one(server, held)?;
+    match left {
+        Left::TimeWait => {
+            server.close(1);
+            drop(client);
+            Ok(())
+        }
+        Left::Established => vanish(client),
+    }
+}
+
+fn accept_one(server: &mut Foreign, held: usize) -> anyhow::Result<()> {
+    ensure!(
+        server.accept(held + 1)? == held + 1,
+        "the lab's server did not accept at once"
+    );
+    Ok(())
+}
+
+/// Connects, with an initial sequence number of one's own choice, if there is one.
+fn connect(
+    source: SocketAddr,
+    target: SocketAddr,
+    sequence: Option<u32>,
+) -> anyhow::Result<Socket> {
+    let connected = || -> io::Result<Socket> {
+        let socket = Socket::new(
+            Domain::for_address(target),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        if let Some(sequence) = sequence {
+            // What is set under repair before connect() becomes the initial number (`tcp_v4_connect`).
+            repair(socket.as_fd(), REPAIR_ON)?;
+            set(socket.as_fd(), libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
+            set(socket.as_fd(), libc::TCP_QUEUE_SEQ, sequence as libc::c_int)?;
+            repair(socket.as_fd(), REPAIR_OFF)?;
+        }
+        socket.bind(&source.into())?;
+        socket.connect(&target.into())?;
+        Ok(socket)
+    };
+    connected().with_context(|| format!("the lab cannot connect from {source} to {target}"))
+}
+
+/// `TCP_REPAIR_ON`, include/uapi/linux/tcp.h
+const REPAIR_ON: libc::c_int = 1;
+/// `TCP_REPAIR_OFF_NO_WP`: without a probe of the peer's window.
+const REPAIR_OFF: libc::c_int = -1;
+/// `TCP_SEND_QUEUE`
+const SEND_QUEUE: libc::c_int = 2;
+
+fn repair(socket: BorrowedFd, value: libc::c_int) -> io::Result<()> {
+    set(socket, libc::TCP_REPAIR, value)
+}
+
+/// The next sequence number that a connection sends.
+fn sequence(socket: BorrowedFd) -> anyhow::Result<u32> {
+    repair(socket, REPAIR_ON)?;
+    set(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: writes at most `len` bytes to a live integer of that size.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_QUEUE_SEQ,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    ensure!(done == 0, io::Error::last_os_error());
+    repair(socket, REPAIR_OFF)?;
+    Ok(value as u32)
+}
+
+fn set(socket: BorrowedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: reads a live integer of the size that is given.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Closes a connection without a word to its peer: so closes a socket under repair.
+fn vanish(socket: Socket) -> anyhow::Result<()> {
+    repair(socket.as_fd(), REPAIR_ON)?;
+    Ok(())
+}
