@@ -72,6 +72,8 @@ host! {
     tcp_syn_retries: u64,
     /// `net.ipv4.tcp_synack_retries`
     tcp_synack_retries: u64,
+    /// `net.ipv4.tcp_timestamps`: 0 off, 1 on, 2 on without an offset of chance.
+    tcp_timestamps: u64,
     /// `net.ipv4.tcp_max_orphans`
     tcp_max_orphans: u64,
     /// `net.ipv4.tcp_migrate_req`
@@ -120,6 +122,7 @@ impl Host {
                 tcp_fin_timeout: tcp("fin_timeout"),
                 tcp_syn_retries: tcp("syn_retries"),
                 tcp_synack_retries: tcp("synack_retries"),
+                tcp_timestamps: tcp("timestamps"),
                 tcp_max_orphans: tcp("max_orphans"),
                 tcp_migrate_req: tcp("migrate_req"),
                 tcp_mem: sysctl("net/ipv4/tcp_mem").filter(|mem| mem.len() == 3),

@@ -6,6 +6,7 @@ use crate::report::text::thousands;
 
 mod context;
 mod fix;
+mod life;
 
 pub use context::{Holders, RemedyContext};
 pub use fix::{Fix, Who};
@@ -62,6 +63,11 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
         Cause::ConntrackFull => conntrack(context),
         Cause::ServerExited | Cause::ClientExited => exited(context),
         Cause::ClosedByServer => closed_by_server(context),
+        Cause::TimeWaitHit => life::time_wait_hit(context),
+        Cause::RequestExpired => life::request_expired(context),
+        Cause::ListenerGone | Cause::ListenerClosed => life::listener_gone(context),
+        Cause::MemoryPressure => life::memory_pressure(context),
+        Cause::FinWait2Timeout => life::fin_wait_2_timeout(context),
         Cause::TimeWaitOverflow => doubled(
             "net.ipv4.tcp_max_tw_buckets",
             context.host.tcp_max_tw_buckets,

@@ -227,3 +227,28 @@ fn a_setting_reads_back_as_it_was_written() {
         assert_eq!(serde_json::from_str::<Vec<Fix>>(&json).expect(&json), fixes);
     }
 }
+
+#[test]
+fn a_syn_that_looks_old_is_helped_by_timestamps_where_they_are_off() {
+    let mut context = context();
+    assert!(super::remedy(Cause::TimeWaitHit, &context).fixes.is_empty());
+    context.host.tcp_timestamps = Some(0);
+    let remedy = super::remedy(Cause::TimeWaitHit, &context);
+    let on = Fix::sysctl(Who::Server, "net.ipv4.tcp_timestamps", 1);
+    assert!(remedy.text.contains(&on.to_string()), "{}", remedy.text);
+    assert_eq!(remedy.fixes, [on]);
+}
+
+#[test]
+fn what_the_server_waited_for_is_told_with_its_numbers() {
+    let mut context = context();
+    context.host.tcp_synack_retries = Some(5);
+    let text = remedy(Cause::RequestExpired, &context);
+    assert!(text.contains("6 SYN-ACKs within 63 s"), "{text}");
+    context.host.tcp_migrate_req = Some(0);
+    let text = remedy(Cause::ListenerGone, &context);
+    assert!(text.contains("tcp_migrate_req=1 (now 0)"), "{text}");
+    context.host.tcp_migrate_req = Some(1);
+    let text = remedy(Cause::ListenerGone, &context);
+    assert!(text.contains("no other listener was there"), "{text}");
+}
