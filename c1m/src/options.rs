@@ -286,7 +286,7 @@ fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
         u32::MAX
     );
     ensure!(
-        tuples.index(args.target).is_none(),
+        args.unchecked || tuples.index(args.target).is_none(),
         "{} would connect to itself: a --port-range without port {}",
         args.target,
         args.target.port()

@@ -203,13 +203,13 @@ pub static TABLE: &[Row] = &[
                ip_local_port_range.",
         client_sees: "an established connection that echoes whatever is sent",
         server_sees: "nothing, and it cannot listen on its port any more (EADDRINUSE)",
-        facts: &["SYN_SENT to SYN_RECV with source equal to target"],
-        hooks: &["inet_sock_set_state"],
+        facts: &["established, or SYN_SENT to SYN_RECV, with source equal to target"],
+        hooks: &["the worker's own outcome", "inet_sock_set_state"],
         counter: None,
         recoverable: false,
         remedy: "choose a server port outside net.ipv4.ip_local_port_range, or reserve it with \
                  net.ipv4.ip_local_reserved_ports",
-        lab: None,
+        lab: Some("self-connect"),
     },
     Row {
         cause: NetfilterOut,

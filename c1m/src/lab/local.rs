@@ -88,6 +88,28 @@ fn bind_conflict_at(
     Ok(vec![Outcome { truth, run }])
 }
 
+/// Nobody listens, and one of the source ports is the target's own.
+pub(super) fn self_connect(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    self_connect_at(bench, "127.0.0.1:8000", "127.0.0.1")
+}
+
+/// The same on ::1.
+pub(super) fn self_connect_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    self_connect_at(bench, "[::1]:8000", "::1")
+}
+
+fn self_connect_at(bench: &mut Bench, target: &str, source: &str) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 20;
+    let args = format!(
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --port-range 7990-8009 --unchecked --hold 1s"
+    );
+    let run = bench
+        .traced_client(Place::default(), None, &args)?
+        .finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("self-connect", 1), ("refused", ATTEMPTS - 1)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
 /// The SYNs leave the client's host and vanish beyond it.
 pub(super) fn gave_up(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 30;

@@ -86,6 +86,18 @@ pub static LABS: &[Lab] = &[
         run: local::gave_up,
     },
     Lab {
+        name: "self-connect",
+        cause: "self-connect",
+        about: "nobody listens, and one of the source ports is the server's own",
+        run: local::self_connect,
+    },
+    Lab {
+        name: "self-connect-ipv6",
+        cause: "self-connect",
+        about: "the same over IPv6",
+        run: local::self_connect_ipv6,
+    },
+    Lab {
         name: "netfilter-out",
         cause: "netfilter-out",
         about: "an nftables rule at OUTPUT drops some of the SYNs",

@@ -135,6 +135,7 @@ pub fn book(
             outcome,
             facts,
             server: ends.0[index],
+            to_itself: source == target,
         };
         let case = Case {
             source,

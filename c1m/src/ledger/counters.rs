@@ -33,7 +33,10 @@ impl Counters {
             for table in ["snmp", "netstat"] {
                 parse_two_line_table(&read_net(table)?, &mut values);
             }
-            // Neither is part of every kernel.
+            // None of these is part of every kernel.
+            if let Ok(text) = read_net("snmp6") {
+                parse_lines(&text, &mut values);
+            }
             if let Ok(text) = read_net("softnet_stat") {
                 parse_softnet(&text, &mut values);
             }
@@ -149,6 +152,16 @@ fn parse_two_line_table(text: &str, into: &mut BTreeMap<String, u64>) {
     }
 }
 
+/// `name value`, a line each.
+fn parse_lines(text: &str, into: &mut BTreeMap<String, u64>) {
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some(name), Some(Ok(value))) = (words.next(), words.next().map(str::parse)) {
+            into.insert(name.to_owned(), value);
+        }
+    }
+}
+
 /// One line of hexadecimal columns per CPU: processed, dropped, time_squeeze, …
 fn parse_softnet(text: &str, into: &mut BTreeMap<String, u64>) {
     for line in text.lines() {
@@ -211,6 +224,17 @@ mod tests {
         let mut values = BTreeMap::new();
         parse_two_line_table(text, &mut values);
         values.into_iter().collect()
+    }
+
+    #[test]
+    fn ipv6_has_a_line_for_each() {
+        let mut values = BTreeMap::new();
+        parse_lines("Ip6InReceives \t 12\nIp6OutNoRoutes  5\nodd\n", &mut values);
+        let found: Vec<_> = values.into_iter().collect();
+        assert_eq!(
+            found,
+            [("Ip6InReceives".into(), 12), ("Ip6OutNoRoutes".into(), 5)]
+        );
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub struct Asked<'a> {
 impl Standing {
     /// A socket of the census. What was established only after the moment does not count.
     pub fn note(&mut self, socket: &Socket, asked: &Asked<'_>) {
+        // Who is connected to itself has no server.
+        if is_to_itself(&socket.tuple) {
+            return;
+        }
         let end = server_end(socket);
         let what = asked.changed.and_then(|changed| changed.get(&socket.tuple));
         // What changed first since the moment tells how it was then, whatever has the tuple by now.
@@ -83,6 +87,7 @@ impl Standing {
         Ends {
             server: self.ends.get(tuple).copied().unwrap_or_default(),
             client_stands: self.clients.contains(tuple),
+            to_itself: is_to_itself(tuple),
         }
     }
 
@@ -159,7 +164,10 @@ pub fn book(
     for (tuple, facts, is_last) in entries.chain(earlier) {
         let ends = match is_last {
             true => standing.ends_of(tuple),
-            false => Ends::default(),
+            false => Ends {
+                to_itself: is_to_itself(tuple),
+                ..Ends::default()
+            },
         };
         let case = case(tuple, Some(facts));
         if is_last && facts.unsent > 0 {
@@ -197,6 +205,11 @@ pub fn book(
         "no entry",
     );
     ledger
+}
+
+/// Whether a tuple's source is its target.
+fn is_to_itself(tuple: &Tuple) -> bool {
+    source(tuple) == target(tuple)
 }
 
 /// An attempt of which only the kernel told.

@@ -16,6 +16,10 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
     let errno = i32::from(attempt.outcome.errno);
     match attempt.outcome.stage {
         Stage::Planned => Verdict::NotAttempted,
+        // Whatever became of it later, nobody else was ever at its other end.
+        Stage::Established | Stage::Lost | Stage::Closed if attempt.to_itself => {
+            Verdict::Lost(Cause::SelfConnect)
+        }
         Stage::Socket => Verdict::Lost(socket_failed(errno, context)),
         Stage::Bind => Verdict::Lost(bind_failed(errno, context)),
         Stage::Connect if !comes_from_the_network(errno) => {

@@ -111,6 +111,8 @@ pub struct Attempt<'a> {
     pub facts: Option<&'a Facts>,
     /// What the census found at the server.
     pub server: ServerEnd,
+    /// Whether it goes to the very address and port that it comes from.
+    pub to_itself: bool,
 }
 
 /// What the judge needs beside the attempt.

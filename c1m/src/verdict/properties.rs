@@ -140,16 +140,18 @@ proptest! {
     fn any_facts_have_a_verdict(
         facts in any_facts(), sight in any_sight(), end in any_server_end(),
         stage in 0..12_u8, errno in 0..140_u16, port in 0..2_u16, seen in any::<bool>(),
+        to_itself in any::<bool>(),
     ) {
         let names = names();
         let context = Context { sight, names: &names };
         let client_stands = seen;
-        judge_server(&facts, Ends { server: end, client_stands }, &context);
+        judge_server(&facts, Ends { server: end, client_stands, to_itself }, &context);
         let stage = Stage::from_u8(stage);
         let attempt = Attempt {
             outcome: Outcome { stage, errno, port, ..Outcome::default() },
             facts: seen.then_some(&facts),
             server: end,
+            to_itself,
         };
         let verdict = judge_client(&attempt, &context);
         prop_assert_eq!(verdict == Verdict::NotAttempted, stage == Stage::Planned);

@@ -2,7 +2,7 @@
 
 use c1m_common::{
     fact::{Facts, drop_flag, end_flag, segment},
-    state::{ESTABLISHED, SYN_SENT},
+    state::{ESTABLISHED, SYN_RECV, SYN_SENT},
     tuple::Tuple,
 };
 
@@ -35,10 +35,15 @@ pub struct Ends {
     pub server: ServerEnd,
     /// Whether the client's is established, as far as it is in sight.
     pub client_stands: bool,
+    /// Whether both ends are one: source and target are equal.
+    pub to_itself: bool,
 }
 
 /// The verdict on the facts of one tuple, seen from the server.
 pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerVerdict {
+    if ends.to_itself && is_self_connected(facts) {
+        return ServerVerdict::NeverEstablished(Cause::SelfConnect);
+    }
     let server = ends.server;
     let stands = matches!(server, ServerEnd::Accepted | ServerEnd::Queued);
     let established =
@@ -57,6 +62,12 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         return ServerVerdict::Stray;
     }
     ServerVerdict::NeverEstablished(never_established(facts, server, context))
+}
+
+/// Whether a socket whose source is its target met its own SYN, and took it for a simultaneous open. It leaves
+/// SYN_SENT for SYN_RECV then, and becomes established.
+fn is_self_connected(facts: &Facts) -> bool {
+    facts.client.to == SYN_RECV || facts.client_established_ns != 0
 }
 
 /// The cause of connects that ended before their SYN (`inet_hash_connect`): no port, or not this one.

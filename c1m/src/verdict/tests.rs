@@ -10,6 +10,8 @@ use c1m_common::{
 use super::*;
 use crate::load::outcome::Stage;
 
+mod way;
+
 const REASONS: [&str; 10] = [
     "NOT_SPECIFIED",
     "NETFILTER_DROP",
@@ -85,7 +87,7 @@ fn server_with(sight: Sight, facts: Facts, end: ServerEnd, expected: ServerVerdi
     };
     let ends = Ends {
         server: end,
-        client_stands: false,
+        ..Ends::default()
     };
     assert_eq!(judge_server(&facts, ends, &context), expected);
 }
@@ -106,6 +108,7 @@ fn client(stage: Stage, errno: i32, facts: Option<Facts>, end: ServerEnd, expect
         },
         facts: facts.as_ref(),
         server: end,
+        to_itself: false,
     };
     assert_eq!(judge_client(&attempt, &context), expected);
 }
@@ -286,47 +289,6 @@ fn who_was_reset_before_he_saw_that_he_stood_is_told_like_one_who_did() {
             lost,
         );
     }
-}
-
-#[test]
-fn an_icmp_error_is_told_from_a_reset_and_from_a_drop() {
-    let lost = |cause| Verdict::Lost(cause);
-    let absent = ServerEnd::Absent;
-    for errno in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ECONNREFUSED] {
-        let ended = Facts {
-            client: left(SYN_SENT, CLOSE, errno, 0),
-            ..Facts::default()
-        };
-        let icmp = lost(Cause::IcmpError);
-        client(Stage::Failed, errno, Some(ended), absent, icmp);
-        let never = ServerVerdict::NeverEstablished(Cause::IcmpError);
-        server(ended, absent, never);
-        // The program took the error first, and closed.
-        let closed = Facts {
-            client: left(SYN_SENT, CLOSE, 0, end_flag::LOCAL),
-            ..Facts::default()
-        };
-        client(Stage::Failed, errno, Some(closed), absent, icmp);
-        client(Stage::Failed, errno, None, absent, icmp);
-    }
-    let mut reset = Facts {
-        client: left(SYN_SENT, CLOSE, libc::ECONNREFUSED, 0),
-        ..Facts::default()
-    };
-    reset.client.resets_received = 1;
-    let refused = libc::ECONNREFUSED;
-    let unexplained = lost(Cause::Unexplained);
-    client(Stage::Failed, refused, Some(reset), absent, unexplained);
-    let mut dropped = freed(segment::SYN, "NEIGH_FAILED", drop_flag::OUTPUT);
-    dropped.client = left(SYN_SENT, CLOSE, libc::EHOSTUNREACH, 0);
-    let neighbour = lost(Cause::Neighbour);
-    client(
-        Stage::Failed,
-        libc::EHOSTUNREACH,
-        Some(dropped),
-        absent,
-        neighbour,
-    );
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! What happens to an attempt before it meets the listener.
+
+use c1m_common::state::SYN_RECV;
+
+use super::*;
+
+#[test]
+fn an_icmp_error_is_told_from_a_reset_and_from_a_drop() {
+    let lost = |cause| Verdict::Lost(cause);
+    let absent = ServerEnd::Absent;
+    for errno in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ECONNREFUSED] {
+        let ended = Facts {
+            client: left(SYN_SENT, CLOSE, errno, 0),
+            ..Facts::default()
+        };
+        let icmp = lost(Cause::IcmpError);
+        client(Stage::Failed, errno, Some(ended), absent, icmp);
+        let never = ServerVerdict::NeverEstablished(Cause::IcmpError);
+        server(ended, absent, never);
+        // The program took the error first, and closed.
+        let closed = Facts {
+            client: left(SYN_SENT, CLOSE, 0, end_flag::LOCAL),
+            ..Facts::default()
+        };
+        client(Stage::Failed, errno, Some(closed), absent, icmp);
+        client(Stage::Failed, errno, None, absent, icmp);
+    }
+    let mut reset = Facts {
+        client: left(SYN_SENT, CLOSE, libc::ECONNREFUSED, 0),
+        ..Facts::default()
+    };
+    reset.client.resets_received = 1;
+    let refused = libc::ECONNREFUSED;
+    let unexplained = lost(Cause::Unexplained);
+    client(Stage::Failed, refused, Some(reset), absent, unexplained);
+    let mut dropped = freed(segment::SYN, "NEIGH_FAILED", drop_flag::OUTPUT);
+    dropped.client = left(SYN_SENT, CLOSE, libc::EHOSTUNREACH, 0);
+    let neighbour = lost(Cause::Neighbour);
+    client(
+        Stage::Failed,
+        libc::EHOSTUNREACH,
+        Some(dropped),
+        absent,
+        neighbour,
+    );
+}
+
+#[test]
+fn whoever_connects_to_itself_stands_nowhere() {
+    let names = names();
+    let context = Context {
+        sight: sight(),
+        names: &names,
+    };
+    let itself = |stage| Attempt {
+        outcome: Outcome {
+            stage,
+            ..Outcome::default()
+        },
+        to_itself: true,
+        ..Attempt::default()
+    };
+    for stage in [Stage::Established, Stage::Lost, Stage::Closed] {
+        let lost = Verdict::Lost(Cause::SelfConnect);
+        assert_eq!(judge_client(&itself(stage), &context), lost);
+    }
+    let ends = Ends {
+        to_itself: true,
+        ..Ends::default()
+    };
+    let open = Facts {
+        client: left(SYN_SENT, SYN_RECV, 0, end_flag::FAILURE),
+        ..Facts::default()
+    };
+    let lost = ServerVerdict::NeverEstablished(Cause::SelfConnect);
+    assert_eq!(judge_server(&open, ends, &context), lost);
+    // A SYN that met nobody is refused, also where its own port is the server's.
+    let gave_up = Facts {
+        client: left(SYN_SENT, CLOSE, 0, end_flag::LOCAL),
+        ..Facts::default()
+    };
+    let lost = ServerVerdict::NeverEstablished(Cause::GaveUp);
+    assert_eq!(judge_server(&gave_up, ends, &context), lost);
+}
