@@ -5,6 +5,9 @@ pub const NAMESPACES_MAX: usize = 8;
 /// How many server ports one trace can cover.
 pub const PORTS_MAX: usize = 8;
 
+/// How many functions tell by themselves why they freed a segment, where the kernel gives no reason.
+pub const PLACES_MAX: usize = 4;
+
 /// The filter and the abilities of this kernel, a read-only global: branches that cannot be taken here
 /// are removed by the verifier.
 #[repr(C)]
@@ -18,6 +21,8 @@ pub struct Config {
     pub rcv_state_process_start: u64,
     /// Where it ends.
     pub rcv_state_process_end: u64,
+    /// Functions that free a segment for one reason only, where kfree_skb tells none: begin and end; 0 ends the list.
+    pub places: [[u64; 2]; PLACES_MAX],
     /// Arguments of the `kfree_skb` tracepoint: 2 to 5.16, 3 from 5.17, 4 from 6.11.
     pub kfree_skb_args: u32,
     /// Arguments of the `consume_skb` tracepoint: 1, later 2.
@@ -35,9 +40,30 @@ pub struct Config {
     /// Whether a server that closes first is a failure of the run (a client that holds), which makes an entry,
     /// or everyday life (anybody's server), which only counts.
     pub server_close_is_loss: u32,
+    /// Arguments of `tcp_v4_syn_recv_sock`, after which a function's exit finds its return value; likewise below.
+    /// 0 if this kernel has no such function.
+    pub syn_recv_sock_v4_args: u32,
+    /// Arguments of `tcp_v6_syn_recv_sock`.
+    pub syn_recv_sock_v6_args: u32,
+    /// Arguments of `tcp_syn_flood_action`.
+    pub syn_flood_action_args: u32,
+    /// Arguments of `tcp_peer_is_proven`.
+    pub peer_is_proven_args: u32,
+    /// Arguments of `inet_twsk_alloc`.
+    pub twsk_alloc_args: u32,
+    /// Arguments of `tcp_twsk_unique`.
+    pub twsk_unique_args: u32,
+    /// Arguments of `tcp_check_oom`.
+    pub check_oom_args: u32,
+    /// Arguments of `alloc_empty_file`.
+    pub alloc_empty_file_args: u32,
+    /// Arguments of `alloc_fd`.
+    pub alloc_fd_args: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 8 * 4);
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 17 * 4 + 4);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

@@ -11,9 +11,27 @@ pub mod syn_drop {
     pub const SYN_QUEUE_FULL: usize = 1;
     /// Only a quarter of `tcp_max_syn_backlog` is left, and no syncookies.
     pub const LAST_QUARTER: usize = 2;
-    /// None of these held, or the listener is not known: the drop is a fact, its condition is not.
-    pub const UNKNOWN: usize = 3;
+    /// The listener is known and none of these held: no request could be made or kept (memory, a security
+    /// module, no route back, a duplicate).
+    pub const NO_REQUEST: usize = 3;
+    /// The listener is not known: the drop is a fact, its condition is not.
+    pub const UNKNOWN: usize = 4;
     /// How many classes there are.
+    pub const COUNT: usize = 5;
+}
+
+/// How the final ACK was refused (`tcp_v4_syn_recv_sock` or `tcp_v6_syn_recv_sock` gave no child): the index into
+/// [`Facts::ack_refusals`].
+pub mod ack_refusal {
+    /// The accept queue was full; the request waits on.
+    pub const QUEUE_FULL: usize = 0;
+    /// The accept queue was full, and the ACK brought a syncookie: there is no request.
+    pub const QUEUE_FULL_COOKIE: usize = 1;
+    /// There was room: no child could be made.
+    pub const NO_CHILD: usize = 2;
+    /// Likewise, by syncookie.
+    pub const NO_CHILD_COOKIE: usize = 3;
+    /// How many kinds there are.
     pub const COUNT: usize = 4;
 }
 
@@ -43,6 +61,8 @@ pub mod drop_flag {
     pub const RX_OTHER: u8 = 1 << 4;
     /// The kernel named the receiving socket, and it was a request socket (TCP_NEW_SYN_RECV).
     pub const RX_REQUEST: u8 = 1 << 6;
+    /// Conntrack had just found its table full (`early_drop` of nf_conntrack_core.c freed nothing).
+    pub const CONNTRACK_FULL: u8 = 1 << 7;
     /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) says nothing.
     pub const NO_REASON: u8 = 1 << 5;
 }
@@ -57,6 +77,10 @@ pub mod end_flag {
     pub const LOCAL: u8 = 1 << 2;
     /// The end counts as a failure, and not among the everyday closes.
     pub const FAILURE: u8 = 1 << 3;
+    /// The listener was closed while the connection waited in its queue (`inet_child_forget`).
+    pub const FORGOTTEN: u8 = 1 << 4;
+    /// TCP ran out of memory or of orphans (`tcp_check_oom`).
+    pub const OUT_OF_MEMORY: u8 = 1 << 5;
 }
 
 /// Drops of one kind of segment of one attempt, by `kfree_skb`.
@@ -99,8 +123,8 @@ pub struct End {
     pub icmp_err: u16,
     /// How many RSTs reached this end (`tcp_receive_reset`).
     pub resets_received: u8,
-    /// Zero.
-    pub pad: u8,
+    /// The state of the socket that sent the last RST; 0 if none was found for the segment that it answers.
+    pub reset_state: u8,
 }
 
 /// A listener's queues as last seen when it refused something.
@@ -144,6 +168,12 @@ pub struct Facts {
     pub queue: QueueState,
     /// SYNs dropped in `tcp_conn_request`, by [`syn_drop`] class.
     pub syn_drops: [u16; syn_drop::COUNT],
+    /// SYNs freed without a reason, where the kernel does not tell a drop from a duplicate.
+    pub syns_freed_unseen: u16,
+    /// How often the server gave up the request after its last SYN-ACK (`reqsk_timer_handler`).
+    pub requests_expired: u16,
+    /// Zero.
+    pub pad: u16,
     /// Segments freed with a drop reason, by [`segment`].
     pub skb_drops: [SkbDrop; segment::COUNT],
     /// SYN retransmits by the client.
@@ -153,7 +183,9 @@ pub struct Facts {
     /// The last drop's kind: a [`last_drop`] value.
     pub last_drop: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad_kind: [u8; 3],
+    /// Final ACKs refused, by [`ack_refusal`].
+    pub ack_refusals: [u16; ack_refusal::COUNT],
     /// How often connect() gave up this tuple before it sent a SYN (`inet_hash_connect`): port 0 means that no
     /// port was free. Counted over all attempts of the tuple.
     pub unsent: u32,
@@ -169,16 +201,18 @@ pub mod last_drop {
     pub const LISTENER: u8 = 1;
     /// A segment by `kfree_skb`; plus the [`segment`](super::segment) kind.
     pub const SKB: u8 = 8;
+    /// A final ACK; plus the [`ack_refusal`](super::ack_refusal) kind.
+    pub const ACK: u8 = 16;
 }
 
 const _: () = {
     assert!(size_of::<SkbDrop>() == 16);
     assert!(size_of::<End>() == 24);
     assert!(size_of::<QueueState>() == 16);
-    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 8 + 3 * 16 + 16);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 8 + 8);
     assert!(core::mem::offset_of!(Facts, client) == 48);
     assert!(core::mem::offset_of!(Facts, queue) == 96);
     assert!(core::mem::offset_of!(Facts, syn_drops) == 112);
-    assert!(core::mem::offset_of!(Facts, skb_drops) == 120);
-    assert!(core::mem::offset_of!(Facts, syn_retransmits) == 168);
+    assert!(core::mem::offset_of!(Facts, skb_drops) == 128);
+    assert!(core::mem::offset_of!(Facts, syn_retransmits) == 176);
 };

@@ -70,11 +70,17 @@ pub struct Offsets {
     pub snd_una: u32,
     /// `tcp_request_sock.rcv_isn`: the sequence number of the client's SYN
     pub rcv_isn: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `request_sock.rsk_timer`
+    pub req_timer: u32,
+    /// The byte of `request_sock.num_timeout`
+    pub req_num_timeout: u32,
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `nsproxy.net_ns`
+    pub nsproxy_net: u32,
 }
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 34 * 4);
+const _: () = assert!(size_of::<Offsets>() == 37 * 4);

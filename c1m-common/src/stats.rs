@@ -24,8 +24,32 @@ pub mod hook {
     pub const NEIGHBOUR: usize = 9;
     /// `iter/tcp`
     pub const LISTENERS: usize = 10;
+    /// `tcp_conn_request`
+    pub const REQUEST: usize = 11;
+    /// `tcp_v4_syn_recv_sock`, `tcp_v6_syn_recv_sock`
+    pub const CHILD: usize = 12;
+    /// `reqsk_timer_handler`
+    pub const TIMER: usize = 13;
+    /// `inet_child_forget`, `tcp_check_oom`
+    pub const END: usize = 14;
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 15;
+}
+
+/// Events that belong to a traced port or namespace, but to no attempt: the index into [`Stats::events`].
+pub mod event {
+    /// No file for a socket: fs.file-max (`alloc_empty_file`).
+    pub const FILE_REFUSED: usize = 0;
+    /// No descriptor: RLIMIT_NOFILE or fs.nr_open (`alloc_fd`).
+    pub const DESCRIPTOR_REFUSED: usize = 1;
+    /// A client's socket found no room for its TIME_WAIT: tcp_max_tw_buckets (`inet_twsk_alloc`).
+    pub const CLIENT_TIME_WAIT_REFUSED: usize = 2;
+    /// A server's, likewise.
+    pub const SERVER_TIME_WAIT_REFUSED: usize = 3;
+    /// A port that connect() tried was held by TIME_WAIT (`tcp_twsk_unique`).
+    pub const PORT_IN_TIME_WAIT: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 5;
 }
 
 /// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
@@ -42,14 +66,16 @@ pub struct EndStats {
     pub closed_by_peer: u64,
     /// The peer's RST came first, and a program held the socket.
     pub reset_by_peer: u64,
-    /// Left ESTABLISHED as a failure: an entry has the facts.
-    pub failed: u64,
+    /// Left ESTABLISHED as a failure, by its program and by the network: an entry has the facts.
+    pub failed: [u64; 2],
     /// Of the closed and aborted ones, those whose program was ending.
     pub exited: u64,
     /// Entered FIN_WAIT2.
     pub fin_wait_2: u64,
     /// Entered TIME_WAIT, as far as state changes tell (FIN_WAIT2 or CLOSING → CLOSE without error).
     pub time_wait: u64,
+    /// The same, seen in `tcp_time_wait`.
+    pub time_wait_seen: u64,
     /// When the first became ESTABLISHED, monotonic; 0 for none.
     pub first_established_ns: u64,
     /// When the last did.
@@ -68,6 +94,8 @@ pub struct Stats {
     pub syns_received: u64,
     /// Final ACKs refused because the accept queue was full: with a request, and by syncookie.
     pub ack_overflows: [u64; 2],
+    /// Final ACKs for which no child could be made, though there was room.
+    pub ack_failures: u64,
     /// Drops whose namespace could not be told: not folded.
     pub unattributed: u64,
     /// Facts that found no room, per [`hook`].
@@ -78,11 +106,13 @@ pub struct Stats {
     pub handled: [u64; 2],
     /// The same, as each saw the other's: what it has more was skipped by the kernel.
     pub seen: [u64; 2],
+    /// What belongs to no attempt, by [`event`].
+    pub events: [u64; event::COUNT],
 }
 
 const _: () = {
-    assert!(size_of::<EndStats>() == 88);
-    assert!(size_of::<Stats>() == 176 + 32 + 8 + 16 + 8 + 88 + 8 + 32);
+    assert!(size_of::<EndStats>() == 104);
+    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 120 + 8 + 32 + 40);
 };
 
 impl EndStats {
@@ -100,10 +130,13 @@ impl EndStats {
         self.aborted_locally += other.aborted_locally;
         self.closed_by_peer += other.closed_by_peer;
         self.reset_by_peer += other.reset_by_peer;
-        self.failed += other.failed;
+        for (sum, more) in self.failed.iter_mut().zip(&other.failed) {
+            *sum += more;
+        }
         self.exited += other.exited;
         self.fin_wait_2 += other.fin_wait_2;
         self.time_wait += other.time_wait;
+        self.time_wait_seen += other.time_wait_seen;
         self.last_established_ns = self.last_established_ns.max(other.last_established_ns);
         self.first_established_ns = match (self.first_established_ns, other.first_established_ns) {
             (0, first) | (first, 0) => first,
@@ -140,5 +173,7 @@ impl Stats {
         self.generations_lost += other.generations_lost;
         pairs(&mut self.handled, &other.handled);
         pairs(&mut self.seen, &other.seen);
+        pairs(&mut self.events, &other.events);
+        self.ack_failures += other.ack_failures;
     }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
     config::phase,
     fact::{End, Facts, QueueState, SkbDrop, end_flag, last_drop},
-    stats::hook,
+    stats::{Stats, hook},
     tuple::Tuple,
 };
 
@@ -149,14 +149,37 @@ fn dropped(facts: &mut Facts, kind: u8) {
     facts.last_drop = kind;
 }
 
+/// Older verifiers forget the bound of a number that was kept on the stack; this they see where it is used.
+const SMALL: usize = 7;
+
+/// Counts a SYN that a listener dropped.
+#[inline(always)]
+pub(crate) fn count_syn_drop(stats: &mut Stats, class: usize) {
+    let class = class & SMALL;
+    if class < stats.syn_drops.len() {
+        stats.syn_drops[class] += 1;
+    }
+}
+
 /// A listener dropped the attempt's SYN.
 #[inline(always)]
 pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState) {
+    let class = class & SMALL;
     if class < facts.syn_drops.len() {
         facts.syn_drops[class] = facts.syn_drops[class].saturating_add(1);
     }
     facts.queue = *queue;
     dropped(facts, last_drop::LISTENER + class as u8);
+}
+
+/// A listener refused the attempt's final ACK.
+#[inline(always)]
+pub(crate) fn ack_refused(facts: &mut Facts, kind: usize, queue: &QueueState) {
+    if kind < facts.ack_refusals.len() {
+        facts.ack_refusals[kind] = facts.ack_refusals[kind].saturating_add(1);
+    }
+    facts.queue = *queue;
+    dropped(facts, last_drop::ACK + kind as u8);
 }
 
 /// A handshake segment of the attempt was freed with a drop reason.

@@ -233,6 +233,15 @@ pub(crate) fn syn_sequence(sk: Ptr) -> Option<u32> {
     sk.read(offset!(snd_una))
 }
 
+/// The namespace's inode number of the current process; none if it is on its way out.
+#[inline(always)]
+pub(crate) fn current_inum() -> Option<u32> {
+    // SAFETY: takes no arguments and cannot fail.
+    let task = Ptr(unsafe { bpf_get_current_task() });
+    let proxy = task.follow(offset!(task_nsproxy))?;
+    inum(proxy.follow(offset!(nsproxy_net))?)
+}
+
 /// Whether the current process is on its way out.
 #[inline(always)]
 pub(crate) fn current_is_exiting() -> bool {

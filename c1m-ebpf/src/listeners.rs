@@ -114,7 +114,7 @@ pub(crate) fn queue(sk: Ptr, queue: &mut QueueState) -> Option<bool> {
 
 /// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`.
 #[inline(always)]
-fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
+pub(crate) fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
     let accept_full = queue(sk, state)?;
     let net = sock_net(sk)?;
     let syncookies = if offset!(net_syncookies_bytes) == 1 {
@@ -138,8 +138,17 @@ fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
     if state.accept_queue == state.accept_limit {
         return Some(syn_drop::ACCEPT_QUEUE_FULL);
     }
-    Some(syn_drop::UNKNOWN)
+    // Far from full in both, it cannot have been full a moment ago.
+    let half = state.accept_limit / 2;
+    let far = half >= FAR_MIN && state.accept_queue < half && state.syn_queue < half;
+    Some(match far {
+        true => syn_drop::NO_REQUEST,
+        false => syn_drop::UNKNOWN,
+    })
 }
+
+/// Half a queue that nobody empties while a function returns.
+const FAR_MIN: u32 = 32;
 
 /// Whether a listener takes connections to `address`: its own address, or any.
 #[inline(always)]
@@ -196,8 +205,9 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
 #[inline(always)]
 fn count(tally: &mut Tally, sk: Ptr) {
     let class = match classify(sk, &mut tally.queue) {
+        // By what was sent, or was not, an answer may have been missed.
+        Some(syn_drop::NO_REQUEST) | None => syn_drop::UNKNOWN as u32,
         Some(class) => class as u32,
-        None => syn_drop::UNKNOWN as u32,
     };
     if tally.queue.listeners != 0 && tally.class != class {
         tally.differ = 1;

@@ -77,9 +77,24 @@ pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1,
 pub(crate) static GENERATIONS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// On one CPU a listener handles a SYN from beginning to end before the next: what was sent in between
-/// was the answer.
+/// was the answer. The same holds for what else the network's side of the kernel does with bottom halves off: what a
+/// function's entry saw waits here for its return.
 #[repr(C)]
 pub(crate) struct Window {
+    /// `tcp_conn_request`.
+    pub(crate) request: Request,
+    /// `tcp_v4_syn_recv_sock` or `tcp_v6_syn_recv_sock`.
+    pub(crate) child: Child,
+    /// `reqsk_timer_handler`.
+    pub(crate) timer: Timer,
+    /// The socket that `tcp_check_oom` or `inet_twsk_alloc` looks at.
+    pub(crate) sock: u64,
+    /// The ACK that a listener refused last: what frees it has nothing to add.
+    pub(crate) refused: u64,
+    /// Whether conntrack found its table full: the next drop by a hook of netfilter is its.
+    pub(crate) conntrack_full: u32,
+    /// Zero.
+    pub(crate) pad: u32,
     /// The tuple of the last SYN-ACK that left; server port 0 for none.
     pub(crate) synack: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.
@@ -88,11 +103,48 @@ pub(crate) struct Window {
     pub(crate) tally: Tally,
 }
 
+/// A `tcp_conn_request` under way.
+#[repr(C)]
+pub(crate) struct Request {
+    /// The listener; 0 for none under way.
+    pub(crate) listener: u64,
+    /// The SYN.
+    pub(crate) syn: u64,
+    /// Whether a SYN-ACK was made.
+    pub(crate) answered: u32,
+    /// The [`syn_drop`](c1m_common::fact::syn_drop) class, if a function told it; else their count.
+    pub(crate) class: u32,
+}
+
+/// A child under way.
+#[repr(C)]
+pub(crate) struct Child {
+    /// The listener; 0 for none under way.
+    pub(crate) listener: u64,
+    /// The ACK.
+    pub(crate) ack: u64,
+    /// Whether there is no request that it would belong to: it brought a syncookie.
+    pub(crate) by_cookie: u64,
+}
+
+/// A request's timer under way.
+#[repr(C)]
+pub(crate) struct Timer {
+    /// The request; 0 for none under way.
+    pub(crate) request: u64,
+    /// Its attempt.
+    pub(crate) tuple: Tuple,
+    /// The sequence number of its SYN.
+    pub(crate) sequence: u32,
+    /// The byte that counts its time-outs.
+    pub(crate) timeouts: u32,
+}
+
 /// This CPU's counters.
 #[inline(always)]
 pub(crate) fn stats() -> Option<&'static mut Stats> {
-    // SAFETY: a slot of this CPU alone; programs do not migrate, and one that interrupts another at worst
-    // loses one count of the live view.
+    // SAFETY: a slot of this CPU alone; programs do not migrate, and of those that may interrupt each other
+    // each has counters of its own.
     STATS.get_ptr_mut(0).map(|stats| unsafe { &mut *stats })
 }
 

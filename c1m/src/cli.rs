@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{load::worker, run};
+use crate::{load::worker, run, trace::hooks::Backend};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -183,6 +183,42 @@ pub struct ClientArgs {
     pub json: Option<PathBuf>,
 }
 
+/// Which kind of hooks the tracer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hooks {
+    /// For each fact the cheapest that is exact here
+    Auto,
+    /// Trampolines at functions, wherever a fact has one
+    Fentry,
+    /// Probes of functions likewise
+    Kprobe,
+    /// Tracepoints alone: what a locked-down kernel leaves
+    Tracepoint,
+}
+
+impl std::fmt::Display for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+impl Hooks {
+    /// The kind that is asked for; none for the best.
+    pub fn forced(self) -> Option<Backend> {
+        match self {
+            Self::Auto => None,
+            Self::Fentry => Some(Backend::Fentry),
+            Self::Kprobe => Some(Backend::Kprobe),
+            Self::Tracepoint => Some(Backend::Tracepoint),
+        }
+    }
+}
+
 /// Options of `c1m trace`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
@@ -199,6 +235,9 @@ pub struct TraceArgs {
     /// Room for this many attempts that met a failure
     #[arg(long, default_value_t = 1_000_000)]
     pub entries: u32,
+    /// Which kind of hooks to use
+    #[arg(long, value_enum, default_value_t = Hooks::Auto)]
+    pub hooks: Hooks,
     /// Print fact, hook and this kernel's choice, and leave
     #[arg(long)]
     pub list_hooks: bool,
@@ -232,6 +271,9 @@ pub struct LabArgs {
     /// Keep the records of the labs' runs in this directory, as NAME-1.json and on
     #[arg(long, value_name = "DIR")]
     pub records: Option<PathBuf>,
+    /// Which kind of hooks the labs' tracers use
+    #[arg(long, value_enum, default_value_t = Hooks::Auto)]
+    pub hooks: Hooks,
     /// How many labs run side by side
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,

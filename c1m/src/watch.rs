@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{config::changed, state, tuple::Tuple};
+use c1m_common::{config::changed, state, stats::EndStats, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -23,7 +23,7 @@ use crate::{
     report::record::{Crosscheck, Observability, States},
     trace::{
         Filter, Tracer,
-        hooks::Fact,
+        hooks::{Backend, Choice, Fact},
         read::{Names, Snapshot},
     },
     verdict::{Context, Sight, crosscheck::crosscheck},
@@ -267,7 +267,9 @@ impl Watch {
         Sight {
             states: has(Fact::States) && has(Fact::StatesByNetwork),
             drops: has(Fact::Drops),
-            syns: has(Fact::SynsTaken) && has(Fact::SynAcks),
+            syns: has(Fact::SynDrops),
+            acks: has(Fact::AckRefusals),
+            conntrack: has(Fact::ConntrackFull),
             resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
             server_end,
             evidence_lost: !snapshot.lost.is_empty(),
@@ -281,13 +283,13 @@ impl Watch {
     fn observability(&self, snapshot: &Snapshot) -> Observability {
         match &self.tracer {
             Some(tracer) => Observability {
-                backend: "tracepoint".to_owned(),
+                backend: tracer.choice.backends(),
                 missing: tracer.choice.missing_in_words(),
                 lost_facts: snapshot.lost.clone(),
             },
             None => Observability {
                 backend: "none".to_owned(),
-                missing: crate::trace::hooks::Choice::make(|_| false).missing_in_words(),
+                missing: Choice::make(None, |_| true, |_| false).missing_in_words(),
                 lost_facts: Default::default(),
             },
         }
@@ -361,8 +363,17 @@ impl Watch {
         let Some(Ok(stats)) = self.tracer.as_ref().map(Tracer::stats) else {
             return States::default();
         };
+        let hooked = self
+            .tracer
+            .iter()
+            .flat_map(|tracer| &tracer.choice.taken)
+            .any(|hook| hook.fact == Fact::TimeWait && hook.backend != Backend::Tracepoint);
+        let time_wait = |end: &EndStats| match hooked {
+            true => end.time_wait_seen,
+            false => end.time_wait,
+        };
         States {
-            time_wait: stats.ends.iter().map(|end| end.time_wait).sum(),
+            time_wait: stats.ends.iter().map(time_wait).sum(),
             fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
         }
     }

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
+    config::PLACES_MAX,
     fact::{QueueState, SkbDrop, drop_flag, segment as kind},
     state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
     stats::hook,
@@ -13,7 +14,7 @@ use crate::{
     fold::{NOBODY, entry, entry_of, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
-    maps::{config, folding, offset, stats},
+    maps::{config, folding, offset, stats, window},
     segment::{ACK, FIN, Header, RST, SYN},
 };
 
@@ -55,6 +56,13 @@ fn freed(event: &Event) -> Option<()> {
     if header.flags & RST != 0 || header.flags & (SYN | ACK) == 0 {
         return None;
     }
+    let window = window()?;
+    if window.refused == event.skb.0 {
+        // The listener's refusal was told where it happened; the next buffer may lie at the same place.
+        window.refused = 0;
+        return None;
+    }
+    let conntrack_full = core::mem::take(&mut window.conntrack_full) != 0;
     let mut tuple = NOBODY;
     let from = header.traced(&mut tuple)?;
     // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client.
@@ -79,6 +87,9 @@ fn freed(event: &Event) -> Option<()> {
     if config!(kfree_skb_args) < 3 {
         flags |= drop_flag::NO_REASON;
     }
+    if conntrack_full {
+        flags |= drop_flag::CONNTRACK_FULL;
+    }
     let drop = SkbDrop {
         location: event.location,
         count: 0,
@@ -90,29 +101,40 @@ fn freed(event: &Event) -> Option<()> {
         flags,
         pad: 0,
     };
+    let told = tells_why(event);
     if header.is_syn() {
-        syn_freed(&tuple, header.sequence, &drop, event.reason)
+        syn_freed(&tuple, header.sequence, &drop, told)
     } else if header.is_synack() {
         answered(&tuple);
-        // A client that is established already needs no second SYN-ACK: it answers it and frees it.
-        if event.reason == config!(reason_not_specified) || flags & drop_flag::RX_OTHER != 0 {
-            return None;
-        }
         // A connecting socket knows its own SYN; one that is refused may acknowledge another.
         let sequence = match sock_state(event.receiver) {
             Some(SYN_SENT) => syn_sequence(event.receiver)?,
             _ => header.acknowledged.wrapping_sub(1),
         };
-        let facts = entry_of(&tuple, sequence, hook::DROP)?;
-        segment_dropped(facts, kind::SYNACK, &drop);
-        Some(())
+        synack_freed(&tuple, sequence, &drop, told)
     } else {
         let ack = Ack {
             syn_sequence: header.sequence.wrapping_sub(1),
             bare: header.flags & FIN == 0 && !header.has_payload(),
         };
-        ack_freed(&tuple, &drop, event.reason, &receiver, &ack)
+        ack_freed(&tuple, &drop, told, &receiver, &ack)
     }
+}
+
+/// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
+#[inline(always)]
+fn tells_why(event: &Event) -> bool {
+    if config!(kfree_skb_args) >= 3 {
+        return event.reason != config!(reason_not_specified);
+    }
+    let mut i = 0;
+    while i < PLACES_MAX {
+        if event.location >= config!(places[i][0]) && event.location < config!(places[i][1]) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 #[inline(always)]
@@ -149,16 +171,29 @@ fn receiver(sk: Ptr) -> Receiver {
     receiver
 }
 
-/// A SYN without a reason at its listener is a duplicate of one that is being answered, not a drop.
 #[inline(always)]
-fn syn_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, reason: u32) -> Option<()> {
-    if reason == config!(reason_not_specified)
-        && config!(kfree_skb_args) >= 3
-        && drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0
-    {
+fn synack_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Option<()> {
+    // A client that is established already needs no second SYN-ACK: it answers it and frees it.
+    if !told || drop.flags & drop_flag::RX_OTHER != 0 {
         return None;
     }
-    segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYN, drop);
+    segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYNACK, drop);
+    Some(())
+}
+
+/// A SYN without a reason at its listener is a duplicate of one that is being answered, not a drop. Where the kernel
+/// names no receiver, it may be either.
+#[inline(always)]
+fn syn_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Option<()> {
+    if !told && drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0 {
+        return None;
+    }
+    let facts = entry_of(tuple, sequence, hook::DROP)?;
+    if !told && config!(kfree_skb_args) < 4 {
+        facts.syns_freed_unseen = facts.syns_freed_unseen.saturating_add(1);
+    } else {
+        segment_dropped(facts, kind::SYN, drop);
+    }
     Some(())
 }
 
@@ -176,22 +211,22 @@ struct Ack {
 fn ack_freed(
     tuple: &Tuple,
     drop: &SkbDrop,
-    reason: u32,
+    told: bool,
     receiver: &Receiver,
     ack: &Ack,
 ) -> Option<()> {
     let for_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0;
-    let unspecified = reason == config!(reason_not_specified);
     if drop.flags & (drop_flag::RX_OTHER | drop_flag::RX_TIME_WAIT) != 0 {
         return None;
     }
-    if unspecified && !(for_listener && full) {
+    if !told && !(for_listener && full) {
         return None;
     }
     if !for_listener && !ack.bare {
         return None;
     }
+    let reason = u32::from(drop.reason);
     let facts = if !for_listener && reason == config!(reason_no_socket) {
         // After a connection's end, stray ACKs are usual; the reset that answers them has its own hook.
         existing(tuple)?

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{stats::hook, tuple::Tuple};
 
 use crate::{
-    fold::{NOBODY, begin, entry_of, syn_dropped},
+    fold::{NOBODY, begin, count_syn_drop, entry_of, syn_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum},
     listeners::why_dropped,
     maps::{Window, config, folding, offset, stats, window},
@@ -97,10 +97,7 @@ fn consumed(skb: Ptr) -> Option<()> {
         return None;
     }
     let class = why_dropped(&tuple, namespace, &mut window.tally);
-    let stats = stats()?;
-    if class < stats.syn_drops.len() {
-        stats.syn_drops[class] += 1;
-    }
+    count_syn_drop(stats()?, class);
     let facts = entry_of(&tuple, header.sequence, hook::CONSUME)?;
     syn_dropped(facts, class, &window.tally.queue);
     Some(())

@@ -2,8 +2,12 @@
 //! count, and the verifier removes those branches.
 
 mod drop;
+mod function;
 mod handshake;
+mod limit;
 mod listen;
+mod request;
 mod reset;
 mod retransmit;
 mod state;
+mod teardown;

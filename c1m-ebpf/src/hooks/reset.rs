@@ -1,8 +1,12 @@
 //! Resets, sent and received, and errors that reach a socket before it is established.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{kprobe, raw_tracepoint},
+    programs::{ProbeContext, RawTracePointContext},
+};
 use c1m_common::{state::SYN_SENT, stats::hook};
 
+use super::function::Arguments as _;
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing},
     kernel::{
@@ -23,6 +27,21 @@ pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
         reason = ctx.arg::<u64>(2) as u16;
     }
     let _ = sent(Ptr(ctx.arg(0)), Ptr(ctx.arg(1)), reason);
+    0
+}
+
+/// `void tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb [, enum sk_rst_reason reason])`, and its IPv6
+/// twin: where the tracepoint leaves out what no socket was found for.
+#[kprobe]
+pub(crate) fn k_send_reset(ctx: ProbeContext) -> u32 {
+    let _ = sent(ctx.pointer(0), ctx.pointer(1), 0);
+    0
+}
+
+/// `void tcp_send_active_reset(struct sock *sk, gfp_t priority [, enum sk_rst_reason reason])`
+#[kprobe]
+pub(crate) fn k_send_active_reset(ctx: ProbeContext) -> u32 {
+    let _ = sent(ctx.pointer(0), Ptr(0), 0);
     0
 }
 
@@ -61,6 +80,7 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
     let end = end(facts, side);
     end.resets_sent = end.resets_sent.saturating_add(1);
     end.reset_reason = reason;
+    end.reset_state = sock_state(sk).unwrap_or(0);
     Some(())
 }
 
@@ -102,6 +122,16 @@ pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// `void sock_def_error_report(struct sock *sk)`: the same, where there is no tracepoint.
+#[kprobe]
+pub(crate) fn k_error_report(ctx: ProbeContext) -> u32 {
+    let sk = ctx.pointer(0);
+    if sock_state(sk) == Some(SYN_SENT) {
+        let _ = icmp(sk);
+    }
+    0
+}
+
 #[inline(always)]
 fn icmp(sk: Ptr) -> Option<()> {
     if !folding() {
@@ -110,7 +140,13 @@ fn icmp(sk: Ptr) -> Option<()> {
     let mut tuple = NOBODY;
     let side = traced_socket(sk, &mut tuple)?;
     let err: u32 = sk.read(offset!(sk_err))?;
+    if err == ETIMEDOUT {
+        // Silence, and no ICMP error says it: some kernels report it before the socket leaves SYN_SENT (`tcp_write_err`).
+        return None;
+    }
     let facts = entry_of(&tuple, syn_sequence(sk)?, hook::ERROR)?;
     end(facts, side).icmp_err = err as u16;
     Some(())
 }
+
+const ETIMEDOUT: u32 = 110;

@@ -233,7 +233,8 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         stats.closed_by_peer += 1;
         false
     } else if no_socket || (to == CLOSE && err != 0 && err != ECONNRESET) {
-        stats.failed += 1;
+        // The one counter that both programs have, which may interrupt each other.
+        stats.failed[if local { BY_PROGRAM } else { BY_NETWORK }] += 1;
         true
     } else if !local {
         stats.reset_by_peer += 1;
@@ -247,7 +248,7 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         if exiting {
             stats.exited += 1;
         }
-        side as u32 == Side::Server as u32 && (exiting || config!(server_close_is_loss) != 0)
+        side == Side::Server && (exiting || config!(server_close_is_loss) != 0)
     };
     let facts = if failure {
         entry(tuple, hook::STATE)?
@@ -258,7 +259,9 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     end.err = err as u16;
     end.from = from;
     end.to = to;
-    end.flags = if local { end_flag::LOCAL } else { 0 }
+    let told = end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY);
+    end.flags = told
+        | if local { end_flag::LOCAL } else { 0 }
         | if exiting { end_flag::EXITING } else { 0 }
         | if no_socket { end_flag::NO_SOCKET } else { 0 }
         | if failure { end_flag::FAILURE } else { 0 };

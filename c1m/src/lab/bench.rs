@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use super::process::{self, POLL, Place, Process, tool};
 use crate::{
+    cli::Hooks,
     ledger::{
         census::{self, Side, Socket},
         counters::Counters,
@@ -57,16 +58,18 @@ pub(super) struct Bench {
     dir: PathBuf,
     deadline: Instant,
     started: u32,
+    hooks: Hooks,
 }
 
 impl Bench {
     /// In the namespace that the calling process is in.
-    pub(super) fn new(dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(dir: &Path, hooks: Hooks) -> anyhow::Result<Self> {
         Ok(Self {
             ns: Netns::current()?,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
             started: 0,
+            hooks,
         })
     }
 
@@ -223,6 +226,7 @@ impl Bench {
         let record = self.dir.join(format!("{}.json", self.started));
         let mut words = vec![
             "trace".to_owned(),
+            format!("--hooks={}", self.hooks),
             "--json".into(),
             record.display().to_string(),
         ];

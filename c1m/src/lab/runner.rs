@@ -22,12 +22,15 @@ use super::{
     process::{POLL, descendants, signal},
     truth::{causes, listed},
 };
-use crate::{cli::LabArgs, netns::Netns};
+use crate::{
+    cli::{Hooks, LabArgs},
+    netns::Netns,
+};
 
 /// Runs `c1m lab`; the exit status: 0 all exact, 1 some not. Errors: unknown names, a host that can't.
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
-        return inside(find(name)?, dir);
+        return inside(find(name)?, dir, args.hooks);
     }
     if args.list {
         for lab in LABS {
@@ -51,8 +54,8 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let scratch = Scratch::new()?;
     clear_away_if_interrupted(scratch.0.clone())?;
     let sum = match labs[..] {
-        [lab] => Sum::of(alone(lab, &scratch)?),
-        _ => side_by_side(&labs, args.jobs.max(1), &scratch)?,
+        [lab] => Sum::of(alone(lab, args.hooks, &scratch)?),
+        _ => side_by_side(&labs, args, &scratch)?,
     };
     if let Some(records) = &args.records {
         for lab in &labs {
@@ -155,14 +158,14 @@ fn find(name: &str) -> anyhow::Result<&'static Lab> {
 }
 
 /// One lab, with the tables of its runs.
-fn alone(lab: &Lab, scratch: &Scratch) -> anyhow::Result<End> {
+fn alone(lab: &Lab, hooks: Hooks, scratch: &Scratch) -> anyhow::Result<End> {
     println!("{}: {}", lab.name, lab.about);
-    let mut child = start(lab, scratch, Stdio::inherit(), Stdio::inherit())?;
+    let mut child = start(lab, hooks, scratch, [Stdio::inherit(), Stdio::inherit()])?;
     wait(&mut child)
 }
 
 /// Several labs, `jobs` at a time; their lines come in the labs' order.
-fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result<Sum> {
+fn side_by_side(labs: &[&Lab], args: &LabArgs, scratch: &Scratch) -> anyhow::Result<Sum> {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Lines {
         ready: labs.iter().map(|_| None).collect(),
@@ -171,14 +174,14 @@ fn side_by_side(labs: &[&Lab], jobs: usize, scratch: &Scratch) -> anyhow::Result
     });
     // A lab dies with the thread that started it, so the threads live as long as their labs.
     std::thread::scope(|scope| {
-        for _ in 0..jobs.min(labs.len()) {
+        for _ in 0..args.jobs.clamp(1, labs.len()) {
             scope.spawn(|| {
                 while let Some(lab) = labs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let index = labs
                         .iter()
                         .position(|other| std::ptr::eq(*other, *lab))
                         .unwrap_or(0);
-                    let done = quietly(lab, scratch);
+                    let done = quietly(lab, args.hooks, scratch);
                     lines
                         .lock()
                         .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -213,10 +216,10 @@ impl Lines {
 }
 
 /// One lab without its tables: how it ended, and its line.
-fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(End, String)> {
+fn quietly(lab: &Lab, hooks: Hooks, scratch: &Scratch) -> anyhow::Result<(End, String)> {
     let output = scratch.dir(lab)?.join("lab.out");
     let file = fs::File::create(&output)?;
-    let mut child = start(lab, scratch, file.try_clone()?.into(), file.into())?;
+    let mut child = start(lab, hooks, scratch, [file.try_clone()?.into(), file.into()])?;
     let end = wait(&mut child)?;
     let output = fs::read_to_string(&output).unwrap_or_default();
     let line = output
@@ -230,11 +233,17 @@ fn quietly(lab: &Lab, scratch: &Scratch) -> anyhow::Result<(End, String)> {
     Ok((end, line))
 }
 
-fn start(lab: &Lab, scratch: &Scratch, stdout: Stdio, stderr: Stdio) -> anyhow::Result<Child> {
+fn start(
+    lab: &Lab,
+    hooks: Hooks,
+    scratch: &Scratch,
+    [stdout, stderr]: [Stdio; 2],
+) -> anyhow::Result<Child> {
     let dir = scratch.dir(lab)?;
     let mut command = Command::new(super::own_program()?);
     command
-        .args(["lab", "--inside", lab.name, "--dir"])
+        .args(["lab", "--hooks", &hooks.to_string()])
+        .args(["--inside", lab.name, "--dir"])
         .arg(dir);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     // Ctrl-C is this process's to answer.
@@ -259,13 +268,13 @@ fn wait(child: &mut Child) -> anyhow::Result<End> {
 }
 
 /// The body of a lab's own process.
-fn inside(lab: &Lab, dir: &Path) -> anyhow::Result<u8> {
+fn inside(lab: &Lab, dir: &Path, hooks: Hooks) -> anyhow::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
     Netns::create()?
         .enter()
         .context("cannot enter the lab's network namespace")?;
-    let done = Bench::new(dir).and_then(|mut bench| (lab.run)(&mut bench));
+    let done = Bench::new(dir, hooks).and_then(|mut bench| (lab.run)(&mut bench));
     end_descendants();
     let (end, line) = match done {
         Ok(outcomes) => judge(lab, &outcomes),

@@ -169,7 +169,12 @@ impl Ledger {
 fn drops(facts: &Facts) -> u32 {
     let at_listener: u32 = facts.syn_drops.iter().map(|&count| u32::from(count)).sum();
     let freed: u32 = facts.skb_drops.iter().map(|drop| drop.count).sum();
-    match at_listener + freed {
+    let refused: u32 = facts
+        .ack_refusals
+        .iter()
+        .map(|&count| u32::from(count))
+        .sum();
+    match at_listener + freed + refused {
         0 => u32::from(facts.syn_retransmits),
         dropped => dropped,
     }

@@ -198,7 +198,7 @@ pub fn book(
         ledger.notes.push(format!("{half_seen} attempts {when}"));
     }
     // The counters know of every failure, also of one whose entry found no room.
-    let failures = stats.failed + stats.exited;
+    let failures = stats.failed.iter().sum::<u64>() + stats.exited;
     ledger.lose_unnamed(
         Cause::EvidenceLost,
         failures.saturating_sub(failed),

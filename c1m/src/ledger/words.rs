@@ -1,7 +1,7 @@
 //! Facts in words, with their numbers: the evidence that a reader can check.
 
 use c1m_common::{
-    fact::{End, Facts, SkbDrop, drop_flag, end_flag, segment, syn_drop},
+    fact::{End, Facts, SkbDrop, ack_refusal, drop_flag, end_flag, segment, syn_drop},
     state,
 };
 
@@ -22,8 +22,12 @@ pub fn describe(case: &Case<'_>, names: &Names) -> Vec<String> {
                 lines.push(freed(name, &facts.skb_drops[index], names));
             }
         }
+        refused(facts, &mut lines);
         again(facts.syn_retransmits, "SYN", &mut lines);
         again(facts.synack_retransmits, "SYN-ACK", &mut lines);
+        if facts.requests_expired > 0 {
+            lines.push("the listener gave the request up after its last SYN-ACK".to_owned());
+        }
         if facts.client.icmp_err != 0 {
             lines.push(format!(
                 "ICMP error to the client: {}",
@@ -78,6 +82,10 @@ fn at_listener(facts: &Facts, lines: &mut Vec<String>) {
                 queue.syn_queue
             ),
         ),
+        (
+            syn_drop::NO_REQUEST,
+            "queues not full, no request made".to_owned(),
+        ),
         (syn_drop::UNKNOWN, "condition not seen".to_owned()),
     ] {
         let count = facts.syn_drops[class];
@@ -89,9 +97,46 @@ fn at_listener(facts: &Facts, lines: &mut Vec<String>) {
     }
 }
 
+/// Final ACKs that the listener refused, and SYNs of which it is not known.
+fn refused(facts: &Facts, lines: &mut Vec<String>) {
+    let queue = &facts.queue;
+    let full = format!(
+        "accept queue {} of {}",
+        queue.accept_queue, queue.accept_limit
+    );
+    for (kind, text) in [
+        (ack_refusal::QUEUE_FULL, full.clone()),
+        (
+            ack_refusal::QUEUE_FULL_COOKIE,
+            format!("{full}, by syncookie"),
+        ),
+        (
+            ack_refusal::NO_CHILD,
+            "no socket could be made for it".to_owned(),
+        ),
+        (
+            ack_refusal::NO_CHILD_COOKIE,
+            "no socket could be made for it, by syncookie".to_owned(),
+        ),
+    ] {
+        let count = facts.ack_refusals[kind];
+        if count > 0 {
+            lines.push(format!(
+                "final ACK refused by the listener {count}×: {text}"
+            ));
+        }
+    }
+    if facts.syns_freed_unseen > 0 {
+        lines.push(format!(
+            "SYN freed {}× for no reason that this kernel tells",
+            facts.syns_freed_unseen
+        ));
+    }
+}
+
 fn freed(name: &str, drop: &SkbDrop, names: &Names) -> String {
-    let reason = match names.drop_reason_name(drop.reason) {
-        _ if drop.flags & drop_flag::NO_REASON != 0 => "no reason on this kernel",
+    let reason = match names.drop_reason_name(drop) {
+        "" if drop.flags & drop_flag::NO_REASON != 0 => "no reason on this kernel",
         "" => "unnamed reason",
         reason => reason,
     };
@@ -137,7 +182,13 @@ fn end(whose: &str, end: &End, names: &Names, lines: &mut Vec<String>) {
         if end.flags & end_flag::NO_SOCKET != 0 {
             line += ", not accepted";
         }
+        if end.flags & end_flag::FORGOTTEN != 0 {
+            line += ", its listener closed";
+        }
         lines.push(line);
+    }
+    if end.flags & end_flag::OUT_OF_MEMORY != 0 {
+        lines.push(format!("{whose} given up for want of memory"));
     }
     if end.resets_sent > 0 {
         let reason = names.reset_reason_name(end.reset_reason);

@@ -20,7 +20,9 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     }
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
-    let mut watch = Watch::begin(filter(Some(&args), Vec::new(), false)?, None, true)?;
+    let mut filter = filter(Some(&args), Vec::new(), false)?;
+    filter.foreign = true;
+    let mut watch = Watch::begin(filter, None, true)?;
     let mut workload = match args.workload.is_empty() {
         true => None,
         false => Some(Workload::start(&args.workload, Identity::of_sudo())?),

@@ -12,14 +12,10 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, TraceArgs},
+    cli::{Cli, Command, Hooks, TraceArgs},
     netns::Netns,
     report::{json, record::Record, table, text},
-    trace::{
-        Filter,
-        hooks::{HOOKS, Point},
-        preflight,
-    },
+    trace::{Filter, Tracer, hooks::HOOKS, load::Kernel, preflight, symbols::Symbols},
 };
 
 pub use client::client;
@@ -28,7 +24,7 @@ pub use server::server;
 /// Runs `c1m trace`: a server or client of ours, any other command, or nothing but the tracer.
 pub async fn trace(args: TraceArgs) -> anyhow::Result<u8> {
     if args.list_hooks {
-        return list_hooks();
+        return list_hooks(args.hooks);
     }
     let Some(first) = args.workload.first() else {
         if args.port.is_empty() {
@@ -79,6 +75,8 @@ fn filter(
         ports,
         entries,
         server_close_is_loss,
+        foreign: false,
+        backend: trace.and_then(|trace| trace.hooks.forced()),
         verbose: trace.is_some_and(|trace| trace.verbose),
     })
 }
@@ -96,24 +94,44 @@ fn publish(record: &Record, file: Option<&std::path::Path>) -> anyhow::Result<u8
     Ok(record.status())
 }
 
-/// Prints which hook gives which fact here.
-fn list_hooks() -> anyhow::Result<u8> {
+/// Prints which hook gives which fact here: every way to a fact, and which of them is taken. All that is taken is
+/// attached for a moment, for only then is it certain that the kernel lets it.
+fn list_hooks(hooks: Hooks) -> anyhow::Result<u8> {
     let types = preflight::check()?;
+    let symbols = Symbols::load()?;
+    let kernel = Kernel {
+        types: &types,
+        symbols: &symbols,
+    };
+    let mut filter = filter(None, vec![PORT_OF_NOBODY], false)?;
+    filter.foreign = true;
+    filter.backend = hooks.forced();
+    let choice = Tracer::start(filter)?.choice;
+    let mut lines = String::new();
     for hook in HOOKS {
-        let here = match hook.point {
-            Point::Tracepoint(name) => types.tracepoint_args(name),
-            Point::Iterator(_) => Some(u32::MAX),
+        let refused = choice
+            .unusable
+            .iter()
+            .find(|(backend, _)| *backend == hook.backend);
+        let here = match (kernel.lacks_hook(hook), refused) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some((_, why))) => format!("refused: {why}"),
+            _ if choice.taken.iter().any(|taken| std::ptr::eq(*taken, hook)) => "taken".to_owned(),
+            _ => "not needed".to_owned(),
         };
-        let usable = match here {
-            None => "not on this kernel",
-            Some(args) if args < hook.args_min => "tells too little on this kernel",
-            Some(_) => "yes",
-        };
-        println!(
-            "{:<18} {:<36} {usable}",
+        lines += &format!(
+            "{:<18} {:<10} {here:<38} {}\n",
             format!("{:?}", hook.fact),
-            hook.point.to_string()
+            hook.backend.to_string(),
+            hook.points()
         );
     }
+    for refusal in &choice.refusals {
+        lines += &format!("refused: {refusal}\n");
+    }
+    text::print(&lines)?;
     Ok(0)
 }
+
+/// Discard, which nobody serves.
+const PORT_OF_NOBODY: u16 = 9;

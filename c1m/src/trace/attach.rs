@@ -1,20 +1,21 @@
 //! Loads the programs, tells them the filter, attaches them, and takes them away when dropped.
 
-use std::{fs, io::Read as _, os::fd::AsRawFd as _};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use anyhow::{Context as _, bail};
-use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::Array,
-    programs::{Iter, ProgramError, RawTracePoint},
-};
+use aya::{Btf, Ebpf, EbpfLoader, maps::Array};
 use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase};
 
 use super::{
     btf::KernelTypes,
-    hooks::{Choice, Fact, Hook, Point},
+    hooks::{Backend, Choice, Fact},
+    load::{Kernel, Loader},
     preflight::{self, OBJECT},
-    read::Names,
+    read::{Names, PLACES},
     say,
     symbols::Symbols,
 };
@@ -35,6 +36,10 @@ pub struct Filter {
     pub entries: u32,
     /// Whether a server that closes first is a failure of the run.
     pub server_close_is_loss: bool,
+    /// Whether what runs is not ours: its system calls' errors are not recorded by itself.
+    pub foreign: bool,
+    /// The kind of hooks to use wherever a fact has one; none for the best that there is.
+    pub backend: Option<Backend>,
     /// Whether to show what the kernel side says.
     pub verbose: bool,
 }
@@ -68,30 +73,41 @@ impl Tracer {
         }
         let symbols = Symbols::load()?;
         let names = Names::new(&types, symbols);
-        let mut choice = Choice::make(|hook| has(&types, hook));
-        let config = config(&filter, &types, &names, &mut choice)?;
-        let offsets = types.offsets()?;
         let mut ebpf = EbpfLoader::new()
-            .override_global("OFFSETS", &offsets, true)
-            .override_global("CONFIG", &config, true)
+            .override_global("OFFSETS", &types.offsets()?, true)
+            .override_global("CONFIG", &config(&filter, &types, &names), true)
             .map_max_entries("FACTS", filter.entries)
             .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
             .load(OBJECT)
             .map_err(|error| preflight::no_bpf(&error))?;
-        let btf = Btf::from_sys_fs().context("the kernel's BTF cannot be read")?;
-        let mut refused = Vec::new();
-        for hook in &choice.taken {
-            if let Err(error) = attach(&mut ebpf, hook, &btf, &filter) {
-                refused.push((*hook, error));
-            }
-        }
-        for (hook, error) in refused {
-            if matches!(hook.fact, Fact::States | Fact::StatesByNetwork) {
-                return Err(error.context(format!("{} cannot be attached", hook.point)));
-            }
-            choice.taken.retain(|taken| taken.fact != hook.fact);
-            choice.missing.push(hook);
-            choice.refusals.push(format!("{}: {error:#}", hook.point));
+        let mut loader = Loader {
+            kernel: Kernel {
+                types: &types,
+                symbols: &names.symbols,
+            },
+            btf: Btf::from_sys_fs().context("the kernel's BTF cannot be read")?,
+            namespaces: &filter.namespaces,
+            attached: Vec::new(),
+            refusals: Vec::new(),
+            unusable: Vec::new(),
+        };
+        let wanted = |fact| match fact {
+            Fact::FilesRefused | Fact::DescriptorsRefused => filter.foreign,
+            _ => true,
+        };
+        let mut choice = Choice::make(filter.backend, wanted, |hook| loader.take(&mut ebpf, hook));
+        choice.refusals = loader.refusals;
+        choice.unusable = loader.unusable;
+        if let Some(hook) = choice
+            .missing
+            .iter()
+            .find(|hook| matches!(hook.fact, Fact::States | Fact::StatesByNetwork))
+        {
+            bail!(
+                "{} cannot be attached: {}",
+                hook.points(),
+                choice.refusals.join("; ")
+            );
         }
         if filter.verbose {
             say::listen(&mut ebpf)?;
@@ -137,113 +153,60 @@ impl Tracer {
 
     /// How often the kernel skipped a program because it was running on that CPU already.
     pub fn recursion_misses(&self) -> Vec<(&'static str, u64)> {
-        let misses = |hook: &&'static Hook| {
-            let program = self.ebpf.program(hook.program)?;
+        let misses = |name: &'static str| {
+            let program = self.ebpf.program(name)?;
             let fd = program.fd().ok()?.as_fd().as_raw_fd();
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             let count = text
                 .lines()
                 .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-            Some((hook.program, count.trim().parse().ok()?))
+            Some((name, count.trim().parse().ok()?))
         };
-        self.choice.taken.iter().filter_map(misses).collect()
+        let parts = self.choice.taken.iter().flat_map(|hook| hook.parts);
+        let programs: BTreeSet<&str> = parts.map(|part| part.program).collect();
+        programs.into_iter().filter_map(misses).collect()
     }
 }
 
-use std::os::fd::AsFd as _;
-
-/// Whether this kernel has a hook, as far as its BTF tells.
-fn has(types: &KernelTypes, hook: &Hook) -> bool {
-    match hook.point {
-        Point::Tracepoint(name) => types
-            .tracepoint_args(name)
-            .is_some_and(|args| args >= hook.args_min),
-        Point::Iterator(_) => true,
-    }
-}
-
-/// The kernel side's configuration; takes the hooks out of `choice` that have no use without it.
-fn config(
-    filter: &Filter,
-    types: &KernelTypes,
-    names: &Names,
-    choice: &mut Choice,
-) -> anyhow::Result<Config> {
+/// The kernel side's configuration.
+fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
+    let args = |function| types.function_args(function).unwrap_or(0);
+    let text = names
+        .symbols
+        .range("tcp_rcv_state_process")
+        .unwrap_or(0..u64::MAX);
     let mut config = Config {
+        rcv_state_process_start: text.start,
+        rcv_state_process_end: text.end,
         kfree_skb_args: types.tracepoint_args("kfree_skb").unwrap_or(2),
         consume_skb_args: types.tracepoint_args("consume_skb").unwrap_or(1),
         send_reset_args: types.tracepoint_args("tcp_send_reset").unwrap_or(2),
         reason_not_specified: names.drop_reason("NOT_SPECIFIED").unwrap_or(0),
         reason_listen_overflow: names.drop_reason("TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         reason_no_socket: names.drop_reason("NO_SOCKET").unwrap_or(u32::MAX),
-        syn_queue_full_at_equal: 0,
         server_close_is_loss: u32::from(filter.server_close_is_loss),
+        syn_recv_sock_v4_args: args("tcp_v4_syn_recv_sock"),
+        syn_recv_sock_v6_args: args("tcp_v6_syn_recv_sock"),
+        syn_flood_action_args: args("tcp_syn_flood_action"),
+        peer_is_proven_args: args("tcp_peer_is_proven"),
+        twsk_alloc_args: args("inet_twsk_alloc"),
+        twsk_unique_args: args("tcp_twsk_unique"),
+        check_oom_args: args("tcp_check_oom"),
+        alloc_empty_file_args: args("alloc_empty_file"),
+        alloc_fd_args: args("alloc_fd"),
         ..Config::default()
     };
+    let places = PLACES
+        .iter()
+        .filter_map(|(function, _)| names.symbols.range(function));
+    for (slot, place) in config.places.iter_mut().zip(places) {
+        *slot = [place.start, place.end];
+    }
     for (slot, namespace) in config.namespaces.iter_mut().zip(&filter.namespaces) {
         *slot = namespace.inum;
     }
     for (slot, port) in config.ports.iter_mut().zip(&filter.ports) {
         *slot = *port;
     }
-    match names.symbols.range("tcp_rcv_state_process") {
-        Some(range) => {
-            config.rcv_state_process_start = range.start;
-            config.rcv_state_process_end = range.end;
-        }
-        None => {
-            let (lost, kept) = choice
-                .taken
-                .iter()
-                .partition(|hook| hook.fact == Fact::SynsTaken);
-            choice.taken = kept;
-            let lost: Vec<&Hook> = lost;
-            choice.missing.extend(lost);
-        }
-    }
-    Ok(config)
-}
-
-fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf, filter: &Filter) -> anyhow::Result<()> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .with_context(|| format!("the eBPF object has no program {}", hook.program))?;
-    match hook.point {
-        Point::Tracepoint(name) => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load().map_err(shorten)?;
-            program.attach(name).map_err(shorten)?;
-        }
-        Point::Iterator(name) => {
-            let program: &mut Iter = program.try_into()?;
-            program.load(name, btf).map_err(shorten)?;
-            for namespace in &filter.namespaces {
-                let id = program.attach().map_err(shorten)?;
-                let link = program.take_link(id).map_err(shorten)?;
-                // The iterator walks the namespace of the thread that opens it.
-                namespace.run(|| -> anyhow::Result<()> {
-                    let mut nothing = Vec::new();
-                    link.into_file()?.read_to_end(&mut nothing)?;
-                    Ok(())
-                })??;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A verifier's log is long: its last lines tell what it refused.
-fn shorten(error: ProgramError) -> anyhow::Error {
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(12)..].join("\n  ");
-            anyhow::anyhow!("{io_error}; the verifier says:\n  {tail}")
-        }
-        other => other.into(),
-    }
+    config
 }

@@ -49,6 +49,20 @@ impl KernelTypes {
         }
     }
 
+    /// How many arguments a function has; None if it is not one that a program can be attached to by its type.
+    pub fn function_args(&self, name: &str) -> Option<u32> {
+        let types = self.btf.resolve_types_by_name(name).ok()?;
+        let function = types.iter().find(|kind| matches!(kind, Type::Func(_)))?;
+        match self
+            .btf
+            .resolve_chained_type(function.as_btf_type()?)
+            .ok()?
+        {
+            Type::FuncProto(proto) => u32::try_from(proto.parameters.len()).ok(),
+            _ => None,
+        }
+    }
+
     /// The values of an enum by number, without their common `prefix`; empty if this kernel lacks it.
     pub fn enum_names(&self, name: &str, prefix: &str) -> BTreeMap<u32, String> {
         let types = self.btf.resolve_types_by_name(name).unwrap_or_default();
@@ -116,7 +130,10 @@ impl KernelTypes {
             task_flags: need("task_struct", "flags")?.offset,
             snd_una: need("tcp_sock", "snd_una")?.offset,
             rcv_isn: may("tcp_request_sock", "rcv_isn").offset,
-            pad: 0,
+            req_timer: may("request_sock", "rsk_timer").offset,
+            req_num_timeout: may("request_sock", "num_timeout").offset,
+            task_nsproxy: may("task_struct", "nsproxy").offset,
+            nsproxy_net: may("nsproxy", "net_ns").offset,
         })
     }
 

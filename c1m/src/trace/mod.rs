@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod btf;
 pub mod hooks;
+pub mod load;
 pub mod preflight;
 pub mod read;
 mod say;

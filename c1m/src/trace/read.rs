@@ -5,12 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHashMap, PerCpuArray, RingBuf};
 use c1m_common::{
-    fact::Facts,
+    config::PLACES_MAX,
+    fact::{Facts, SkbDrop, drop_flag},
     stats::{Stats, hook},
     tuple::Tuple,
 };
 
 use super::{attach::Tracer, btf::KernelTypes, symbols::Symbols};
+
+/// Functions that free a segment for one reason only, and what newer kernels call it.
+pub(super) const PLACES: &[(&str, &str)] = &[
+    ("nf_hook_slow", "NETFILTER_DROP"),
+    ("enqueue_to_backlog", "CPU_BACKLOG"),
+];
+
+const _: () = assert!(PLACES.len() <= PLACES_MAX);
 
 /// Names that differ between kernels, from the running one.
 #[derive(Debug, Default)]
@@ -48,10 +57,16 @@ impl Names {
             .map(|(number, _)| *number)
     }
 
-    /// The name of a drop reason; empty if this kernel has none for the number.
-    pub fn drop_reason_name(&self, number: u16) -> &str {
+    /// The name of a drop's reason; empty if this kernel has none for it. Before drop reasons the function tells, if
+    /// there is but one that it frees a segment for.
+    pub fn drop_reason_name(&self, drop: &SkbDrop) -> &str {
+        if drop.flags & drop_flag::NO_REASON != 0 {
+            let function = self.symbols.name(drop.location).unwrap_or("");
+            let place = PLACES.iter().find(|(place, _)| *place == function);
+            return place.map_or("", |(_, reason)| reason);
+        }
         self.drop_reasons
-            .get(&u32::from(number))
+            .get(&u32::from(drop.reason))
             .map_or("", String::as_str)
     }
 
@@ -92,6 +107,10 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
     "inet_sk_error_report",
     "neigh_event_send_done",
     "find_listeners",
+    "tcp_conn_request",
+    "tcp_v4_syn_recv_sock",
+    "reqsk_timer_handler",
+    "inet_child_forget, tcp_check_oom",
 ];
 
 impl Snapshot {

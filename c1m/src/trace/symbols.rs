@@ -40,6 +40,19 @@ impl Symbols {
         Some(start..end)
     }
 
+    /// The symbol of the function `name`, or of the variant of it that the compiler made (`name.isra.0`): its arguments
+    /// may be others, its result is the same.
+    pub fn variant(&self, name: &str) -> Option<&str> {
+        let is_variant = |symbol: &str| {
+            let rest = symbol.strip_prefix(name).unwrap_or("?");
+            rest.is_empty() || rest.starts_with(".isra.") || rest.starts_with(".constprop.")
+        };
+        self.functions
+            .iter()
+            .map(|(_, symbol)| &**symbol)
+            .find(|symbol| is_variant(symbol))
+    }
+
     /// The function that `address` lies in.
     pub fn name(&self, address: u64) -> Option<&str> {
         let after = self
@@ -91,5 +104,13 @@ mod tests {
         assert_eq!(symbols.range("c"), None);
         assert_eq!(symbols.name(19), Some("a"));
         assert_eq!(symbols.name(9), None);
+    }
+
+    #[test]
+    fn a_function_may_be_there_as_a_variant() {
+        let functions = vec![(10, "a.isra.0".into()), (20, "b.cold".into())];
+        let symbols = Symbols { functions };
+        assert_eq!(symbols.variant("a"), Some("a.isra.0"));
+        assert_eq!(symbols.variant("b"), None);
     }
 }

@@ -7,7 +7,7 @@ use c1m_common::{
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
-    rules::{dropped_unseen, is_icmp, met_icmp, server_gone, trouble},
+    rules::{dropped_unseen, expired, is_icmp, met_icmp, server_gone, trouble},
 };
 use crate::{causes::Cause, load::outcome::Stage};
 
@@ -128,6 +128,8 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
 fn refused(facts: &Facts, context: &Context<'_>) -> Cause {
     match trouble(facts, context) {
         Some(trouble) if trouble.segment == segment::SYN => trouble.cause,
+        // Our own stack answered for a SYN that no socket was found for.
+        _ if facts.server.resets_sent > 0 && facts.server.reset_state == 0 => Cause::Refused,
         // Another host's RST is all that can be seen of it.
         _ if !context.sight.server_end => Cause::Refused,
         _ => context.sight.unexplained(),
@@ -161,8 +163,8 @@ fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     }
     match trouble(facts, context) {
         Some(trouble) if trouble.segment == segment::ACK => trouble.cause,
-        _ if attempt.server == ServerEnd::Absent && facts.synack_retransmits > 0 => {
-            context.sight.by_silence(Cause::RequestExpired)
+        _ if attempt.server == ServerEnd::Absent => {
+            expired(facts, context).unwrap_or(context.sight.unexplained())
         }
         _ => context.sight.unexplained(),
     }
@@ -184,8 +186,10 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
             return trouble.cause;
         }
         // The server forgot the request before anything told it that the client stands.
-        if facts.server_established_ns == 0 && facts.synack_retransmits > 0 {
-            return sight.by_silence(Cause::RequestExpired);
+        if facts.server_established_ns == 0
+            && let Some(cause) = expired(facts, context)
+        {
+            return cause;
         }
     }
     match errno {

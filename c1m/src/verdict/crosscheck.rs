@@ -2,7 +2,7 @@
 //! source of it.
 
 use c1m_common::{
-    fact::{Facts, segment, syn_drop},
+    fact::{Facts, ack_refusal, segment, syn_drop},
     state::{CLOSE, ESTABLISHED},
     stats::Stats,
 };
@@ -67,7 +67,7 @@ static COUNTERS: &[Counter] = &[
             vec![
                 (stats.syn_drops.iter().sum(), "SYNs"),
                 (final_acks(stats), "final ACKs"),
-                (counted(ledger, Cause::ChildFailed), "failed children"),
+                (failed_children(stats, ledger), "failed children"),
             ]
         }),
     },
@@ -114,6 +114,14 @@ fn final_acks(stats: &Stats) -> u64 {
     stats.ack_overflows.iter().sum()
 }
 
+/// By the function that fails to make one where it is hooked, else by the verdicts.
+fn failed_children(stats: &Stats, ledger: &Ledger) -> u64 {
+    match stats.ack_failures {
+        0 => counted(ledger, Cause::ChildFailed),
+        seen => seen,
+    }
+}
+
 fn counted(ledger: &Ledger, cause: Cause) -> u64 {
     ledger.counted.get(&cause).copied().unwrap_or(0)
 }
@@ -125,11 +133,15 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
     let facts = case.facts.unwrap_or(&nothing);
     let freed = |reason: &str| {
         let mut drops = facts.skb_drops.iter().filter(|drop| drop.count > 0);
-        drops.any(|drop| names.drop_reason_name(drop.reason) == reason)
+        drops.any(|drop| names.drop_reason_name(drop) == reason)
     };
     let ends = [facts.client, facts.server];
     let is_certain = match cause {
-        Cause::ChildFailed => return facts.skb_drops[segment::ACK].count.into(),
+        Cause::ChildFailed => {
+            let refused = &facts.ack_refusals[ack_refusal::NO_CHILD..];
+            let seen: u64 = refused.iter().map(|&count| u64::from(count)).sum();
+            return seen + u64::from(facts.skb_drops[segment::ACK].count);
+        }
         // `tcp_v4_connect` and `ip6_dst_lookup_tail` count ENETUNREACH alone.
         Cause::NoRoute => case
             .outcome

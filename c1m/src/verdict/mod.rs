@@ -40,6 +40,8 @@ pub struct Sight {
     pub drops: bool,
     /// SYNs that a listener dropped.
     pub syns: bool,
+    /// Final ACKs that a listener refused.
+    pub acks: bool,
     /// Resets, sent and received.
     pub resets: bool,
     /// The server's end: its namespace is traced, and had a listener.
@@ -48,6 +50,8 @@ pub struct Sight {
     pub evidence_lost: bool,
     /// It may have been a drop or a retransmit: then silence is no evidence.
     pub drops_lost: bool,
+    /// Drops by a full conntrack table, told apart from a rule's.
+    pub conntrack: bool,
     /// Conntrack dropped packets while the run lasted (its table was full).
     pub conntrack_dropped: bool,
     /// A listener met ACKs whose syncookie was not valid (`SyncookiesFailed`).
@@ -57,7 +61,7 @@ pub struct Sight {
 impl Sight {
     /// Whether silence means that nothing happened.
     fn is_complete(&self) -> bool {
-        self.states && self.drops && self.syns && self.resets
+        self.states && self.drops && self.syns && self.acks && self.resets
     }
 
     /// Whether no RST can have come unseen.

@@ -1,7 +1,7 @@
 //! What must hold for any facts at all: a verdict for each attempt, and a ledger that balances.
 
 use c1m_common::{
-    fact::{End, Facts, SkbDrop, end_flag, syn_drop},
+    fact::{End, Facts, SkbDrop, ack_refusal, end_flag, syn_drop},
     state::{CLOSE, ESTABLISHED, FIN_WAIT1},
     tuple::Tuple,
 };
@@ -23,12 +23,12 @@ fn any_end() -> impl Strategy<Value = End> {
             err,
             from: from % 13,
             to: to % 13,
-            flags: flags % 16,
+            flags: flags % 64,
             resets_sent: resets_sent % 3,
             reset_reason: reason,
             icmp_err: icmp % 2 * 113,
             resets_received: resets_received % 3,
-            pad: 0,
+            reset_state: reason as u8 % 13,
         },
     )
 }
@@ -47,9 +47,10 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         prop::array::uniform3(drop),
         prop::array::uniform5(0..3_u64),
         (0..3_u16, 0..3_u16, any::<u8>(), 0..3_u32),
+        any::<[u16; ack_refusal::COUNT + 2]>(),
     )
         .prop_map(
-            |(client, server, syn_drops, skb_drops, times, counts)| Facts {
+            |(client, server, syn_drops, skb_drops, times, counts, more)| Facts {
                 client,
                 server,
                 syn_drops: syn_drops.map(|count| count % 3),
@@ -63,13 +64,16 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 synack_retransmits: counts.1,
                 last_drop: counts.2,
                 unsent: counts.3,
+                ack_refusals: [more[0], more[1], more[2], more[3]].map(|count| count % 3),
+                syns_freed_unseen: more[4] % 3,
+                requests_expired: more[5] % 3,
                 ..Facts::default()
             },
         )
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 9]>().prop_map(|b| Sight {
+    any::<[bool; 11]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         syns: b[2],
@@ -79,6 +83,8 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         drops_lost: b[6],
         conntrack_dropped: b[7],
         cookies_failed: b[8],
+        acks: b[9],
+        conntrack: b[10],
     })
 }
 
@@ -126,7 +132,7 @@ fn count(
     }
     let reset = err == 0 || err == libc::ECONNRESET;
     if left && (flag(end_flag::NO_SOCKET) || !flag(end_flag::LOCAL) && !reset) {
-        stats.failed += 1;
+        stats.failed[0] += 1;
     } else if left && flag(end_flag::LOCAL) {
         stats.closed_locally += 1;
         stats.exited += u64::from(flag(end_flag::EXITING));

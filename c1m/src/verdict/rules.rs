@@ -1,7 +1,7 @@
 //! Rules that both views share: what a drop means, and how a server's end went.
 
 use c1m_common::{
-    fact::{End, Facts, SkbDrop, drop_flag, end_flag, last_drop, segment, syn_drop},
+    fact::{End, Facts, SkbDrop, ack_refusal, drop_flag, end_flag, last_drop, segment, syn_drop},
     state::{CLOSE, ESTABLISHED, SYN_SENT},
 };
 
@@ -22,6 +22,16 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
     let last = facts.last_drop;
     if last == last_drop::NONE {
         return None;
+    }
+    if last >= last_drop::ACK {
+        let cause = match usize::from(last - last_drop::ACK) {
+            ack_refusal::QUEUE_FULL if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
+            ack_refusal::QUEUE_FULL => Cause::AcceptQueueFullAck,
+            ack_refusal::QUEUE_FULL_COOKIE => Cause::AcceptQueueFullCookie,
+            _ => Cause::ChildFailed,
+        };
+        let segment = segment::ACK;
+        return Some(Trouble { cause, segment });
     }
     if last >= last_drop::SKB {
         let segment = usize::from(last - last_drop::SKB);
@@ -45,6 +55,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         syn_drop::ACCEPT_QUEUE_FULL => Cause::AcceptQueueFullSyn,
         syn_drop::SYN_QUEUE_FULL => Cause::SynBacklogFull,
         syn_drop::LAST_QUARTER => Cause::SynBacklogLastQuarter,
+        syn_drop::NO_REQUEST => Cause::NoRequestMemory,
         _ => return None,
     };
     Some(Trouble {
@@ -53,8 +64,14 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
     })
 }
 
-/// Whether a listener dropped a SYN of the attempt and no condition was seen, ever.
+/// Whether something dropped a SYN of the attempt and no condition was seen, ever.
 pub(super) fn dropped_unseen(facts: &Facts) -> bool {
+    // A request that is being answered tells that they were duplicates.
+    let freed = facts.syns_freed_unseen > 0 && facts.synack_retransmits == 0;
+    freed || dropped_unseen_by_listener(facts)
+}
+
+fn dropped_unseen_by_listener(facts: &Facts) -> bool {
     facts.last_drop == last_drop::LISTENER + syn_drop::UNKNOWN as u8
         && facts.syn_drops[..syn_drop::UNKNOWN]
             .iter()
@@ -65,7 +82,7 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     if drop.flags & drop_flag::RX_TIME_WAIT != 0 {
         return Cause::TimeWaitHit;
     }
-    match context.names.drop_reason_name(drop.reason) {
+    match context.names.drop_reason_name(drop) {
         "NO_SOCKET" => Cause::Refused,
         "TCP_INVALID_SYN" => Cause::StaleEstablished,
         "TCP_FASTOPEN" => Cause::Fastopen,
@@ -75,7 +92,7 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
 
 /// The client's own check of the SYN-ACK, or whatever was in its way.
 fn synack_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
-    match context.names.drop_reason_name(drop.reason) {
+    match context.names.drop_reason_name(drop) {
         "TCP_INVALID_ACK_SEQUENCE" | "TCP_RFC7323_PAWS" => Cause::SynackRejected,
         _ => Cause::SynackLost,
     }
@@ -89,12 +106,11 @@ fn is_stray(drop: &SkbDrop, context: &Context<'_>) -> bool {
 
 /// Whether a listener took an ACK for one with a syncookie, and refused it.
 pub(super) fn is_cookie(drop: &SkbDrop, context: &Context<'_>) -> bool {
-    drop.flags & drop_flag::RX_LISTENER != 0
-        && context.names.drop_reason_name(drop.reason) == "TCP_FLAGS"
+    drop.flags & drop_flag::RX_LISTENER != 0 && context.names.drop_reason_name(drop) == "TCP_FLAGS"
 }
 
 fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
-    let reason = context.names.drop_reason_name(drop.reason);
+    let reason = context.names.drop_reason_name(drop);
     if matches!(
         reason,
         "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW"
@@ -134,7 +150,7 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
 
 /// What a drop reason means that can meet any segment between two hosts.
 fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
-    let reason = context.names.drop_reason_name(drop.reason);
+    let reason = context.names.drop_reason_name(drop);
     match reason {
         "NETFILTER_DROP" => netfilter(drop, context),
         "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => Cause::BpfOrTcDrop,
@@ -157,7 +173,12 @@ fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
 /// packet itself, in `nft_do_chain`, and so cannot be meant by the table.
 fn netfilter(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     let function = context.names.symbols.name(drop.location).unwrap_or("");
-    if context.sight.conntrack_dropped && !function.starts_with("nft_") {
+    if function == "nf_hook_slow" && drop.flags & drop_flag::CONNTRACK_FULL != 0 {
+        return Cause::ConntrackFull;
+    }
+    // Seen where it happens, the table's drops are all told apart; else the counter says that there were some.
+    if context.sight.conntrack_dropped && !context.sight.conntrack && !function.starts_with("nft_")
+    {
         return Cause::NotObservable;
     }
     if drop.flags & drop_flag::OUTPUT != 0 {
@@ -191,6 +212,16 @@ pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
     let by_reset = err == libc::ECONNREFUSED
         && (client.resets_received > 0 || !context.sight.sees_every_reset());
     client.icmp_err != 0 || client.from == SYN_SENT && is_icmp(err) && !by_reset
+}
+
+/// Whether the server gave up the request of an attempt that it knows nothing of any more: seen in its timer, or the
+/// SYN-ACKs that it sent again were not followed by anything.
+pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
+    match (facts.requests_expired, facts.synack_retransmits) {
+        (0, 0) => None,
+        (0, _) => Some(context.sight.by_silence(Cause::RequestExpired)),
+        _ => Some(Cause::RequestExpired),
+    }
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.

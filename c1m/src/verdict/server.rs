@@ -9,7 +9,7 @@ use c1m_common::{
 use super::{
     Context, ServerEnd,
     client::recovered,
-    rules::{dropped_unseen, is_cookie, met_icmp, server_gone, trouble},
+    rules::{dropped_unseen, expired, is_cookie, met_icmp, server_gone, trouble},
 };
 use crate::causes::Cause;
 
@@ -82,11 +82,13 @@ pub fn judge_unsent(tuple: &Tuple) -> Cause {
 fn is_attempt(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     let freed = |kind: usize| facts.skb_drops[kind].count > 0;
     facts.syn_drops.iter().any(|&count| count > 0)
+        || facts.requests_expired > 0
         || freed(segment::SYN)
         || freed(segment::SYNACK)
         || facts.syn_retransmits > 0
         || facts.synack_retransmits > 0
         || facts.client.from == SYN_SENT
+        || facts.ack_refusals.iter().any(|&count| count > 0)
         || freed(segment::ACK) && is_final_ack(facts, ends, context)
 }
 
@@ -118,8 +120,10 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     if closed_by_client {
         return context.sight.by_silence(Cause::GaveUp);
     }
-    if facts.synack_retransmits > 0 && server == ServerEnd::Absent {
-        return context.sight.by_silence(Cause::RequestExpired);
+    if server == ServerEnd::Absent
+        && let Some(cause) = expired(facts, context)
+    {
+        return cause;
     }
     if facts.client.from == SYN_SENT && i32::from(facts.client.err) == libc::ETIMEDOUT {
         return context.sight.by_silence(Cause::SynUnanswered);

@@ -10,6 +10,8 @@ use c1m_common::{
 use super::*;
 use crate::load::outcome::Stage;
 
+mod functions;
+
 mod way;
 
 const REASONS: [&str; 10] = [
@@ -30,6 +32,7 @@ fn sight() -> Sight {
         states: true,
         drops: true,
         syns: true,
+        acks: true,
         resets: true,
         server_end: true,
         ..Sight::default()

@@ -65,7 +65,7 @@ fn every_counter_that_a_row_names_is_known() {
 #[test]
 fn what_the_kernel_side_counts_itself_must_be_equal() {
     let stats = Stats {
-        syn_drops: [7, 2, 1, 0],
+        syn_drops: [7, 2, 1, 0, 0],
         ack_overflows: [3, 4],
         ..Stats::default()
     };

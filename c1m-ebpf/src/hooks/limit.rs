@@ -1,0 +1,82 @@
+//! Limits of the host, seen where they refuse something.
+
+use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
+use c1m_common::stats::event;
+
+use super::function::{Arguments, at_entry, at_return, is_error, is_false};
+use crate::{
+    kernel::{Ptr, current_inum, is_traced_namespace, traced_side},
+    maps::{folding, stats, window},
+};
+
+/// `bool early_drop(struct net *net, unsigned int hash)` of nf_conntrack_core.c: asked only when the table is full; no,
+/// nothing could be thrown out, and the packet is dropped.
+#[kretprobe]
+pub(crate) fn kr_early_drop(ctx: RetProbeContext) -> u32 {
+    if is_false(ctx.ret::<u64>())
+        && let Some(window) = window()
+    {
+        window.conntrack_full = 1;
+    }
+    0
+}
+
+// `int tcp_twsk_unique(struct sock *sk, struct sock *sktw, void *twp)`: no, the port that connect() tries is held by
+// TIME_WAIT.
+at_entry!(k_twsk_unique, f_twsk_unique, port_tried);
+at_return!(kr_twsk_unique, fx_twsk_unique, twsk_unique_args, port_free);
+
+#[inline(always)]
+fn port_tried(args: &impl Arguments) -> Option<()> {
+    window()?.sock = args.pointer(0).0;
+    Some(())
+}
+
+#[inline(always)]
+fn port_free(unique: u64) -> Option<()> {
+    let sk = Ptr(core::mem::take(&mut window()?.sock));
+    if unique as u32 != 0 || !folding() {
+        return None;
+    }
+    traced_side(sk)?;
+    stats()?.events[event::PORT_IN_TIME_WAIT] += 1;
+    Some(())
+}
+
+// `struct file *alloc_empty_file(int flags, const struct cred *cred)`: -ENFILE at fs.file-max.
+at_return!(
+    kr_alloc_empty_file,
+    fx_alloc_empty_file,
+    alloc_empty_file_args,
+    file_made
+);
+
+#[inline(always)]
+fn file_made(file: u64) -> Option<()> {
+    if is_error(file) && file as i64 == -ENFILE {
+        refused(event::FILE_REFUSED)?;
+    }
+    Some(())
+}
+
+// `int alloc_fd(unsigned start, unsigned end, unsigned flags)`: -EMFILE at RLIMIT_NOFILE or fs.nr_open.
+at_return!(kr_alloc_fd, fx_alloc_fd, alloc_fd_args, descriptor_made);
+
+#[inline(always)]
+fn descriptor_made(fd: u64) -> Option<()> {
+    if fd as i32 == -EMFILE {
+        refused(event::DESCRIPTOR_REFUSED)?;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn refused(which: usize) -> Option<()> {
+    if folding() && is_traced_namespace(current_inum()?) {
+        stats()?.events[which] += 1;
+    }
+    Some(())
+}
+
+const ENFILE: i64 = 23;
+const EMFILE: i32 = 24;

@@ -1,0 +1,290 @@
+//! What a listener does with a SYN and with the final ACK, seen in the functions that do it: no guess from what
+//! was sent, and the listener that was chosen is known.
+
+use aya_ebpf::{
+    macros::{fexit, kretprobe},
+    programs::{FExitContext, RetProbeContext},
+};
+use c1m_common::{
+    config::phase,
+    fact::{ack_refusal, syn_drop},
+    stats::hook,
+    tuple::Tuple,
+};
+
+use super::function::{Arguments, at_entry, at_return, is_false, returned};
+use crate::{
+    fold::{
+        NOBODY, ack_refused, begin, count_syn_drop, entry, entry_of, has_entries, lose, syn_dropped,
+    },
+    kernel::{Ptr, Side, is_traced_namespace, sock_inum, traced_request},
+    listeners::{self, NO_QUEUE, classify},
+    maps::{Window, config, folding, offset, phase, stats, window},
+    segment::Header,
+};
+
+// `int tcp_conn_request(struct request_sock_ops *rsk_ops, const struct tcp_request_sock_ops *af_ops,
+// struct sock *sk, struct sk_buff *skb)`: answers 0 whatever it did.
+at_entry!(k_conn_request, f_conn_request, conn_request);
+
+#[inline(always)]
+fn conn_request(args: &impl Arguments) -> Option<()> {
+    let request = &mut window()?.request;
+    if phase() == phase::ATTACHING {
+        return None;
+    }
+    if request.listener != 0 {
+        // A return that nobody told of: it may have been a drop.
+        lose(hook::REQUEST);
+    }
+    request.listener = args.pointer(2).0;
+    request.syn = args.pointer(3).0;
+    request.answered = 0;
+    request.class = syn_drop::COUNT as u32;
+    Some(())
+}
+
+// `struct sk_buff *tcp_make_synack(const struct sock *sk, struct dst_entry *dst, struct request_sock *req, …)`: on
+// every way on which `tcp_conn_request` does not drop the SYN.
+at_entry!(k_make_synack, f_make_synack, make_synack);
+
+#[inline(always)]
+fn make_synack(_: &impl Arguments) -> Option<()> {
+    window()?.request.answered = 1;
+    Some(())
+}
+
+// `bool tcp_syn_flood_action(const struct sock *sk, const char *proto)`: no, the SYN is dropped, for the request
+// queue is full.
+at_return!(
+    kr_syn_flood_action,
+    fx_syn_flood_action,
+    syn_flood_action_args,
+    syn_flood_action
+);
+
+#[inline(always)]
+fn syn_flood_action(cookie: u64) -> Option<()> {
+    if is_false(cookie) {
+        window()?.request.class = syn_drop::SYN_QUEUE_FULL as u32;
+    }
+    Some(())
+}
+
+// `bool tcp_peer_is_proven(struct request_sock *req, struct dst_entry *dst)`: asked only in the last quarter of the
+// request queue; no, the SYN is dropped.
+at_return!(
+    kr_peer_is_proven,
+    fx_peer_is_proven,
+    peer_is_proven_args,
+    peer_is_proven
+);
+
+#[inline(always)]
+fn peer_is_proven(proven: u64) -> Option<()> {
+    if is_false(proven) {
+        window()?.request.class = syn_drop::LAST_QUARTER as u32;
+    }
+    Some(())
+}
+
+/// `tcp_conn_request` returns.
+#[kretprobe]
+pub(crate) fn kr_conn_request(_: RetProbeContext) -> u32 {
+    let _ = conn_requested();
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_conn_request(_: FExitContext) -> i32 {
+    let _ = conn_requested();
+    0
+}
+
+#[inline(always)]
+fn conn_requested() -> Option<()> {
+    let window = window()?;
+    let listener = Ptr(window.request.listener);
+    if listener.is_null() {
+        if folding() {
+            lose(hook::REQUEST);
+        }
+        return None;
+    }
+    window.request.listener = 0;
+    let answered = window.request.answered != 0;
+    if answered && !has_entries() || !folding() {
+        return None;
+    }
+    let header = Header::of(Ptr(window.request.syn))?;
+    let mut tuple = NOBODY;
+    if header.traced(&mut tuple)? != Side::Client || !is_traced_namespace(sock_inum(listener)?) {
+        return None;
+    }
+    if answered {
+        begin(&tuple, header.sequence);
+        return None;
+    }
+    syn_was_dropped(window, listener, &tuple, header.sequence)
+}
+
+#[inline(always)]
+fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: u32) -> Option<()> {
+    let queue = &mut window.tally.queue;
+    let seen = classify(listener, queue).unwrap_or(syn_drop::UNKNOWN);
+    queue.listeners = 1;
+    let class = match window.request.class as usize {
+        syn_drop::COUNT => seen,
+        told => told,
+    };
+    count_syn_drop(stats()?, class);
+    let facts = entry_of(tuple, sequence, hook::REQUEST)?;
+    syn_dropped(facts, class, &window.tally.queue);
+    Some(())
+}
+
+// `struct sock *tcp_v4_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+// struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req [, callback])`, and its IPv6 twin, which
+// calls it for a mapped address.
+/// Entry, for the return that tells no arguments.
+#[aya_ebpf::macros::kprobe]
+pub(crate) fn k_syn_recv_sock(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+    if let Some(window) = window() {
+        window.child.listener = ctx.pointer(0).0;
+        window.child.ack = ctx.pointer(1).0;
+        window.child.by_cookie = u64::from(ctx.pointer(4).is_null());
+    }
+    0
+}
+
+/// Return: without a child the ACK was refused.
+#[kretprobe]
+pub(crate) fn kr_syn_recv_sock(ctx: RetProbeContext) -> u32 {
+    if let Some(window) = window() {
+        if ctx.ret::<u64>() == 0 {
+            let _ = no_child(window);
+        }
+        window.child.listener = 0;
+    }
+    0
+}
+
+/// `tcp_v4_syn_recv_sock` returns.
+#[fexit]
+pub(crate) fn fx_syn_recv_sock_v4(ctx: FExitContext) -> i32 {
+    let _ = child_made(&ctx, config!(syn_recv_sock_v4_args));
+    0
+}
+
+/// `tcp_v6_syn_recv_sock` returns.
+#[fexit]
+pub(crate) fn fx_syn_recv_sock_v6(ctx: FExitContext) -> i32 {
+    let _ = child_made(&ctx, config!(syn_recv_sock_v6_args));
+    0
+}
+
+#[inline(always)]
+fn child_made(ctx: &FExitContext, args: u32) -> Option<()> {
+    if returned(ctx, args)? != 0 {
+        return None;
+    }
+    let window = window()?;
+    window.child.listener = ctx.pointer(0).0;
+    window.child.ack = ctx.pointer(1).0;
+    window.child.by_cookie = u64::from(ctx.pointer(4).is_null());
+    no_child(window)
+}
+
+#[inline(always)]
+fn no_child(window: &mut Window) -> Option<()> {
+    let Window { child, refused, .. } = window;
+    let (listener, ack) = (Ptr(child.listener), Ptr(child.ack));
+    // The IPv6 function may have it from the IPv4 one, which told already.
+    if listener.is_null() || *refused == ack.0 || !folding() {
+        return None;
+    }
+    let header = Header::of(ack)?;
+    let mut tuple = NOBODY;
+    // A SYN is TCP Fast Open's: without a child it goes the usual way.
+    if header.is_syn()
+        || header.traced(&mut tuple)? != Side::Client
+        || !is_traced_namespace(sock_inum(listener)?)
+    {
+        return None;
+    }
+    *refused = ack.0;
+    let mut queue = NO_QUEUE;
+    listeners::queue(listener, &mut queue)?;
+    queue.listeners = 1;
+    // It is read after it was found full: one accept may have come in between.
+    let full = queue.accept_queue >= queue.accept_limit;
+    let by_cookie = child.by_cookie != 0;
+    let stats = stats()?;
+    let kind = match (full, by_cookie) {
+        (true, false) => ack_refusal::QUEUE_FULL,
+        (true, true) => ack_refusal::QUEUE_FULL_COOKIE,
+        (false, false) => ack_refusal::NO_CHILD,
+        (false, true) => ack_refusal::NO_CHILD_COOKIE,
+    };
+    match full {
+        true => stats.ack_overflows[usize::from(by_cookie)] += 1,
+        false => stats.ack_failures += 1,
+    }
+    // The ACK's number is one above the SYN's, also if it brings data.
+    let facts = entry_of(&tuple, header.sequence.wrapping_sub(1), hook::CHILD)?;
+    ack_refused(facts, kind, &queue);
+    Some(())
+}
+
+// `void reqsk_timer_handler(struct timer_list *t)`: sends the SYN-ACK again, or gives the request up. In the first
+// case it counts one more time-out.
+at_entry!(k_reqsk_timer, f_reqsk_timer, timer_fires);
+
+#[inline(always)]
+fn timer_fires(args: &impl Arguments) -> Option<()> {
+    let timer = &mut window()?.timer;
+    timer.request = 0;
+    if !folding() {
+        return None;
+    }
+    let request = Ptr(args.pointer(0).0.wrapping_sub(offset!(req_timer) as u64));
+    timer.tuple = NOBODY;
+    traced_request(request, &mut timer.tuple)?;
+    timer.timeouts = u32::from(request.read::<u8>(offset!(req_num_timeout))?);
+    timer.sequence = request.read(offset!(rcv_isn)).unwrap_or(0);
+    timer.request = request.0;
+    Some(())
+}
+
+/// `reqsk_timer_handler` returns.
+#[kretprobe]
+pub(crate) fn kr_reqsk_timer(_: RetProbeContext) -> u32 {
+    let _ = timer_fired();
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_reqsk_timer(_: FExitContext) -> i32 {
+    let _ = timer_fired();
+    0
+}
+
+#[inline(always)]
+fn timer_fired() -> Option<()> {
+    let timer = &mut window()?.timer;
+    let request = Ptr(timer.request);
+    timer.request = 0;
+    // A request that was given up may be freed by now; its memory stays a request's, and the byte as it was.
+    let timeouts: u8 = request.read(offset!(req_num_timeout))?;
+    if u32::from(timeouts) != timer.timeouts {
+        return None;
+    }
+    let facts = match timer.sequence {
+        0 => entry(&timer.tuple, hook::TIMER)?,
+        sequence => entry_of(&timer.tuple, sequence, hook::TIMER)?,
+    };
+    facts.requests_expired = facts.requests_expired.saturating_add(1);
+    Some(())
+}

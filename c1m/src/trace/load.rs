@@ -1,0 +1,224 @@
+//! Loads and attaches the programs of a hook: all that it needs, or none.
+
+use std::io::{self, Read as _};
+
+use anyhow::Context as _;
+use aya::{
+    Btf, Ebpf,
+    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint},
+};
+
+use super::{
+    btf::KernelTypes,
+    hooks::{Backend, Hook, Part, Point},
+    symbols::Symbols,
+};
+use crate::netns::Netns;
+
+/// Where a kernel that has kprobes lists them as a source of events.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// What the running kernel says of itself.
+#[derive(Clone, Copy)]
+pub struct Kernel<'a> {
+    /// Its types.
+    pub types: &'a KernelTypes,
+    /// Its functions.
+    pub symbols: &'a Symbols,
+}
+
+impl Kernel<'_> {
+    /// Why a part cannot be attached here; none if it seems that it can.
+    pub fn lacks(&self, part: &Part) -> Option<&'static str> {
+        match part.point {
+            Point::Tracepoint(name) => match self.types.tracepoint_args(name) {
+                None => Some("not on this kernel"),
+                Some(args) if args < part.args_min => Some("tells too little on this kernel"),
+                // Without the function's place no SYN can be told from other segments.
+                Some(_) if name == "consume_skb" => self.lacks_function("tcp_rcv_state_process"),
+                Some(_) => None,
+            },
+            Point::Iterator(_) => None,
+            Point::Kprobe(_) | Point::Kretprobe(_) if !std::path::Path::new(KPROBES).exists() => {
+                Some("this kernel has no kprobes")
+            }
+            Point::Kprobe(name) => self.lacks_function(name),
+            Point::Kretprobe(name) => match self.symbols.variant(name) {
+                Some(_) => None,
+                None => Some("no such function on this kernel"),
+            },
+            Point::Fentry(name) | Point::Fexit(name) => match self.types.function_args(name) {
+                Some(_) => self.lacks_function(name),
+                None => Some("no type for this function on this kernel"),
+            },
+        }
+    }
+
+    /// Why a hook is of no use here.
+    pub fn lacks_hook(&self, hook: &Hook) -> Option<&'static str> {
+        let needed = hook.parts.iter().filter(|part| part.needed);
+        needed.filter_map(|part| self.lacks(part)).next()
+    }
+
+    fn lacks_function(&self, name: &str) -> Option<&'static str> {
+        match self.symbols.range(name) {
+            Some(_) => None,
+            None => Some("no such function on this kernel"),
+        }
+    }
+}
+
+/// Takes hooks as they are asked for.
+pub struct Loader<'a> {
+    /// The running kernel.
+    pub kernel: Kernel<'a>,
+    /// Its types, as the loader of programs wants them.
+    pub btf: Btf,
+    /// The traced namespaces.
+    pub namespaces: &'a [Netns],
+    /// The programs that are attached, and where: two facts may share one.
+    pub attached: Vec<(&'static str, Point)>,
+    /// What the verifier refused.
+    pub refusals: Vec<String>,
+    /// Kinds of hooks that the kernel refuses as such, and how.
+    pub unusable: Vec<(Backend, String)>,
+}
+
+impl Loader<'_> {
+    /// Attaches the programs of `hook`; whether it did. If one that is needed is refused, the others are taken away.
+    pub fn take(&mut self, ebpf: &mut Ebpf, hook: &Hook) -> bool {
+        let unusable = self.unusable.iter().any(|(kind, _)| *kind == hook.backend);
+        if unusable || self.kernel.lacks_hook(hook).is_some() {
+            return false;
+        }
+        let before = self.attached.len();
+        for part in hook.parts {
+            let there = (part.program, part.point);
+            if self.attached.contains(&there) || self.kernel.lacks(part).is_some() {
+                continue;
+            }
+            match self.attach(ebpf, part) {
+                Ok(()) => self.attached.push(there),
+                Err(error) => {
+                    self.refused(hook.backend, part.point, &error);
+                    if part.needed {
+                        self.take_away(ebpf, before);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Keeps in mind how the kernel refused.
+    fn refused(&mut self, backend: Backend, point: Point, error: &anyhow::Error) {
+        let errno = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<io::Error>())
+            .and_then(io::Error::raw_os_error);
+        match (backend, errno) {
+            // Every program of this kind, whatever it does: seccomp, or an architecture without trampolines.
+            (Backend::Fentry, Some(libc::EPERM | libc::EACCES)) => {
+                self.unusable.push((backend, format!("{error:#}")));
+            }
+            // A function of more arguments than this kernel's trampolines can pass on.
+            (Backend::Fentry, Some(ENOTSUPP)) => {}
+            _ => self.refusals.push(format!("{point}: {error:#}")),
+        }
+    }
+
+    /// Takes away what was attached after the first `kept` programs.
+    fn take_away(&mut self, ebpf: &mut Ebpf, kept: usize) {
+        for (program, _) in self.attached.drain(kept..) {
+            // One that is not loaded has nothing to take away.
+            let _ = match ebpf.program_mut(program) {
+                Some(Program::KProbe(program)) => program.unload(),
+                Some(Program::FEntry(program)) => program.unload(),
+                Some(Program::FExit(program)) => program.unload(),
+                Some(Program::RawTracePoint(program)) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+
+    fn attach(&self, ebpf: &mut Ebpf, part: &Part) -> anyhow::Result<()> {
+        let program = ebpf
+            .program_mut(part.program)
+            .with_context(|| format!("the eBPF object has no program {}", part.program))?;
+        let loaded = program.fd().is_ok();
+        match part.point {
+            Point::Tracepoint(name) => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                program.load().map_err(shorten)?;
+                program.attach(name).map_err(shorten)?;
+            }
+            Point::Iterator(name) => {
+                let program: &mut Iter = program.try_into()?;
+                program.load(name, &self.btf).map_err(shorten)?;
+                for namespace in self.namespaces {
+                    read(program, namespace)?;
+                }
+            }
+            Point::Kprobe(name) => kprobe(program, name, loaded)?,
+            Point::Kretprobe(name) => {
+                let name = self.kernel.symbols.variant(name).unwrap_or(name);
+                kprobe(program, name, loaded)?;
+            }
+            Point::Fentry(name) => {
+                let program: &mut FEntry = program.try_into()?;
+                program.load(name, &self.btf).map_err(shorten)?;
+                program.attach().map_err(shorten)?;
+            }
+            Point::Fexit(name) => {
+                let program: &mut FExit = program.try_into()?;
+                program.load(name, &self.btf).map_err(shorten)?;
+                program.attach().map_err(shorten)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's own "not supported", which libc does not know.
+const ENOTSUPP: i32 = 524;
+
+/// One program may be attached to several functions.
+fn kprobe(program: &mut Program, function: &str, loaded: bool) -> anyhow::Result<()> {
+    let program: &mut KProbe = program.try_into()?;
+    if !loaded {
+        program.load().map_err(shorten)?;
+    }
+    program.attach(function, 0).map_err(shorten)?;
+    Ok(())
+}
+
+/// Runs an iterator over one namespace: it walks that of the thread that opens it.
+fn read(program: &mut Iter, namespace: &Netns) -> anyhow::Result<()> {
+    let id = program.attach().map_err(shorten)?;
+    let link = program.take_link(id).map_err(shorten)?;
+    namespace.run(|| -> anyhow::Result<()> {
+        let mut nothing = Vec::new();
+        link.into_file()?.read_to_end(&mut nothing)?;
+        Ok(())
+    })?
+}
+
+/// A verifier's log is long: its last lines tell what it refused.
+fn shorten(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            if lines.is_empty() {
+                return io_error.into();
+            }
+            let tail = lines[lines.len().saturating_sub(12)..].join("\n  ");
+            anyhow::anyhow!("{io_error}; the verifier says:\n  {tail}")
+        }
+        other => other.into(),
+    }
+}
