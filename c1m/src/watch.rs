@@ -29,6 +29,7 @@ use crate::{
     verdict::{Context, Sight, crosscheck::crosscheck},
 };
 
+mod closed;
 mod owner;
 mod queue;
 

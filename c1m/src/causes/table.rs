@@ -975,7 +975,8 @@ pub static TABLE: &[Row] = &[
         phase: Life,
         title: "no room for another TIME_WAIT socket",
         what: "inet_twsk_alloc() found net.ipv4.tcp_max_tw_buckets in use: the socket goes straight to CLOSE, \
-               and a repeated FIN of the peer is answered with a RST.",
+               and a repeated FIN of the peer is answered with a RST. It decides no attempt: \
+               the connection was closed. The report says in a note how many found no room.",
         client_sees: "ECONNRESET at worst; its data had arrived",
         server_sees: "nothing",
         facts: &[
@@ -986,7 +987,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("TCPTimeWaitOverflow"),
         recoverable: false,
         remedy: "raise net.ipv4.tcp_max_tw_buckets, or let the other end close first",
-        lab: None,
+        lab: Some("time-wait-overflow"),
     },
     Row {
         cause: FinWait2Timeout,
@@ -994,15 +995,16 @@ pub static TABLE: &[Row] = &[
         phase: Life,
         title: "FIN_WAIT_2 timed out before the peer closed",
         what: "This end closed, the peer acknowledged but never sent its own FIN; after tcp_fin_timeout an \
-               orphan in FIN_WAIT_2 is dropped, and whatever the peer sends later is answered with a RST.",
+               orphan in FIN_WAIT_2 is dropped, and whatever the peer sends later is answered with a RST. It \
+               decides no attempt: the connection was closed. The report counts FIN_WAIT_2 among the states.",
         client_sees: "a RST on late data",
         server_sees: "a RST on late data",
-        facts: &["FIN_WAIT2 to CLOSE by a timer"],
+        facts: &["FIN_WAIT1 to FIN_WAIT2", "no FIN of the peer"],
         hooks: &["inet_sock_set_state"],
         counter: None,
         recoverable: false,
         remedy: "let the peer close what was closed on it; net.ipv4.tcp_fin_timeout is the wait",
-        lab: None,
+        lab: Some("fin-wait-2-timeout"),
     },
     Row {
         cause: EvidenceLost,

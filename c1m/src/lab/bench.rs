@@ -29,6 +29,8 @@ pub(super) const PORT: u16 = 8000;
 pub(super) const ESTABLISHED: u32 = 1 << state::ESTABLISHED;
 /// Likewise.
 pub(super) const SYN_SENT: u32 = 1 << state::SYN_SENT;
+/// Likewise.
+pub(super) const LISTEN: u32 = 1 << state::LISTEN;
 /// Likewise: requests that wait for their final ACK.
 pub(super) const SYN_RECV: u32 = 1 << state::SYN_RECV;
 /// Likewise.

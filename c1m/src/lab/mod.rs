@@ -16,6 +16,7 @@ mod child;
 mod close;
 mod foreign;
 mod gone;
+mod injected;
 mod life;
 mod listener;
 mod local;
@@ -32,6 +33,7 @@ mod runner;
 mod silence;
 mod syn;
 mod table;
+mod teardown;
 mod truth;
 
 pub use runner::main;

@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, child, close, gone, life, listener, local, notes, path, policy, ports, reuse,
-    rewrite, rules, silence, syn,
+    Lab, ack, child, close, gone, injected, life, listener, local, notes, path, policy, ports,
+    reuse, rewrite, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -386,6 +386,12 @@ pub static LABS: &[Lab] = &[
         run: life::reset_by_peer,
     },
     Lab {
+        name: "netfilter-in-standing",
+        cause: "netfilter-in",
+        about: "a rule answers clients of standing connections with resets",
+        run: injected::of_client,
+    },
+    Lab {
         name: "closed-by-server",
         cause: "closed-by-server",
         about: "a server closes some itself, and others end with a process of it",
@@ -438,6 +444,18 @@ pub static LABS: &[Lab] = &[
         cause: "memory-pressure",
         about: "somebody ends some of a server's connections by ss -K",
         run: close::destroyed,
+    },
+    Lab {
+        name: "time-wait-overflow",
+        cause: "time-wait-overflow",
+        about: "a server closes first, more connections than tcp_max_tw_buckets",
+        run: teardown::time_wait_overflow,
+    },
+    Lab {
+        name: "fin-wait-2-timeout",
+        cause: "fin-wait-2-timeout",
+        about: "a server closes first, and its clients never do",
+        run: teardown::fin_wait_2_timeout,
     },
     Lab {
         name: "field-notes",

@@ -17,6 +17,10 @@ pub(super) struct Truth {
     pub(super) recovered: u64,
     /// Places that a cause's row must name, with their counts.
     pub(super) places: Vec<(&'static str, String, u64)>,
+    /// How many went into FIN_WAIT_2, if the lab knows.
+    pub(super) fin_wait_2: Option<u64>,
+    /// Words that its notes must hold.
+    pub(super) notes: Vec<String>,
     /// Words that a cause's row must hold, in its evidence or its remedy.
     pub(super) words: Vec<(&'static str, String)>,
 }
@@ -78,6 +82,17 @@ impl Truth {
         let expected = i32::from(lost > 0);
         if status != expected {
             wrong.push(format!("exit status: {status}, not {expected}"));
+        }
+        let fin_wait_2 = record.states.fin_wait_2;
+        if let Some(expected) = self.fin_wait_2
+            && expected != fin_wait_2
+        {
+            wrong.push(format!("into FIN_WAIT_2: {fin_wait_2}, not {expected}"));
+        }
+        for words in &self.notes {
+            if !record.notes.iter().any(|note| note.contains(words)) {
+                wrong.push(format!("no note of `{words}`"));
+            }
         }
         if !record.balanced {
             wrong.push("the sum does not balance".to_owned());

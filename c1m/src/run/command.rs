@@ -66,6 +66,7 @@ async fn report(
     let sighting = watch.end()?;
     let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended);
+    ledger.notes.extend(sighting.after_the_end());
     let ports = args
         .port
         .iter()

@@ -1,0 +1,87 @@
+//! Labs of what follows a connection's end. It decides no attempt: the connections were closed by their
+//! programs. The record counts it among the states, and in its notes.
+
+use std::io::{Read as _, Write as _};
+
+use super::{
+    Outcome,
+    bench::{Bench, FIN_WAIT_2, LISTEN, PORT, TIME_WAIT},
+    foreign::{Foreign, connect},
+    truth::Truth,
+};
+use crate::ledger::census::Side;
+
+const ATTEMPTS: u64 = 50;
+
+/// A server closes first, more connections than TIME_WAIT has room for.
+pub(super) fn time_wait_overflow(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const CLOSED: u64 = 30;
+    const BUCKETS: u64 = 10;
+    let buckets = BUCKETS.to_string();
+    bench.sysctl(None, "net.ipv4.tcp_max_tw_buckets", &buckets)?;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, 1024)?;
+    let traced = bench.traced_port(None)?;
+    let mut clients = connect(target, ATTEMPTS as usize)?;
+    accept_all(bench, &mut server)?;
+    server.close(CLOSED as usize);
+    // The server closes what it accepted last.
+    clients.truncate((ATTEMPTS - CLOSED) as usize);
+    bench.until("the closed ones are gone, or in TIME_WAIT", || {
+        let count =
+            |states| Ok::<_, anyhow::Error>(bench.sockets(&bench.ns, Side::Server, states)?.len());
+        Ok([count(TIME_WAIT)?, count(!(TIME_WAIT | LISTEN))?]
+            == [BUCKETS, ATTEMPTS - CLOSED].map(|count| count as usize))
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[]);
+    truth.closed = CLOSED;
+    truth.notes = vec![format!(
+        "{} closed sockets found no room for TIME_WAIT",
+        CLOSED - BUCKETS
+    )];
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A server closes first, and its clients do not close at all: FIN_WAIT_2 ends by its time-out, and what the
+/// clients say after that is answered by a reset.
+pub(super) fn fin_wait_2_timeout(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const CLOSED: u64 = 20;
+    bench.sysctl(None, "net.ipv4.tcp_fin_timeout", "1")?;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, 1024)?;
+    let traced = bench.traced_port(None)?;
+    let mut clients = connect(target, ATTEMPTS as usize)?;
+    accept_all(bench, &mut server)?;
+    server.close(CLOSED as usize);
+    bench.until("the closed ones wait for their clients", || {
+        let waiting = bench.sockets(&bench.ns, Side::Server, FIN_WAIT_2)?;
+        Ok(waiting.len() as u64 == CLOSED)
+    })?;
+    bench.until("they wait no longer", || {
+        Ok(bench
+            .sockets(&bench.ns, Side::Server, FIN_WAIT_2)?
+            .is_empty())
+    })?;
+    for client in clients.iter_mut().skip((ATTEMPTS - CLOSED) as usize) {
+        client.write_all(b"too late")?;
+        let mut end = [0];
+        anyhow::ensure!(
+            client.read(&mut end).is_ok_and(|read| read == 0) || client.read(&mut end).is_err(),
+            "a server that is gone answered"
+        );
+    }
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[]);
+    truth.closed = CLOSED;
+    truth.fin_wait_2 = Some(CLOSED);
+    Ok(vec![Outcome { truth, run }])
+}
+
+fn accept_all(bench: &Bench, server: &mut Foreign) -> anyhow::Result<()> {
+    bench.until("every connection is accepted", || {
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })
+}
