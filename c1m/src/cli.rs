@@ -277,12 +277,18 @@ pub struct LabArgs {
     /// How many labs run side by side
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,
+    /// Apply the settings that each lab's report names, and run its load again: the cause must be gone
+    #[arg(long)]
+    pub fix: bool,
     /// Be the process of this lab (started by `c1m lab`, never by hand)
     #[arg(long, hide = true, requires = "dir")]
     pub inside: Option<String>,
     /// Where that process keeps its files
     #[arg(long, hide = true)]
     pub dir: Option<PathBuf>,
+    /// Which settings are in force there
+    #[arg(long, hide = true)]
+    pub plan: Option<PathBuf>,
 }
 
 /// Options of `c1m causes`.

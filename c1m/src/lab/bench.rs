@@ -10,17 +10,20 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use c1m_common::state;
-use rustix::process::Signal;
 
-use super::process::{self, POLL, Place, Process, tool};
+use super::{
+    fix::Fixes,
+    process::{self, POLL, Place, Process, tool},
+    traced::Traced,
+};
 use crate::{
+    causes::remedy::Who,
     cli::Hooks,
     ledger::{
         census::{self, Side, Socket},
         counters::Counters,
     },
     netns::Netns,
-    report::record::Record,
 };
 
 /// The port that every lab's server listens on.
@@ -61,18 +64,53 @@ pub(super) struct Bench {
     deadline: Instant,
     started: u32,
     hooks: Hooks,
+    fixes: Fixes,
 }
 
 impl Bench {
-    /// In the namespace that the calling process is in.
-    pub(super) fn new(dir: &Path, hooks: Hooks) -> anyhow::Result<Self> {
-        Ok(Self {
+    /// In the namespace that the calling process is in, with these settings in force; the tracer uses `hooks`.
+    pub(super) fn new(dir: &Path, hooks: Hooks, fixes: Fixes) -> anyhow::Result<Self> {
+        let bench = Self {
             ns: Netns::current()?,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
             started: 0,
             hooks,
-        })
+            fixes,
+        };
+        bench.fix_sysctls(&bench.ns)?;
+        for address in bench.fixes.addresses() {
+            bench.ip(None, &format!("addr add {address} dev lo"))?;
+        }
+        Ok(bench)
+    }
+
+    fn fix_sysctls(&self, ns: &Netns) -> anyhow::Result<()> {
+        let mut sysctls = self.fixes.sysctls();
+        sysctls.try_for_each(|(name, value)| write_sysctl(ns, name, value))
+    }
+
+    /// Whether this is the lab's second run, with the settings that the report of the first one named.
+    pub(super) fn is_fixed(&self) -> bool {
+        !self.fixes.is_empty()
+    }
+
+    /// The backlog for a server of the lab's own: `usual`, or the one that a report named.
+    pub(super) fn backlog(&self, usual: u32) -> u32 {
+        self.fixes.backlog().unwrap_or(usual)
+    }
+
+    /// Likewise RLIMIT_NOFILE of c1m's processes.
+    pub(super) fn nofile(&self, who: Who, usual: u64) -> u64 {
+        self.fixes.nofile(who).unwrap_or(usual)
+    }
+
+    /// Likewise the value of a sysctl.
+    pub(super) fn setting<'a>(&'a self, name: &str, usual: &'a str) -> &'a str {
+        let mut fixed = self.fixes.sysctls();
+        fixed
+            .find(|(fixed, _)| *fixed == name)
+            .map_or(usual, |(_, value)| value)
     }
 
     /// Waits until `reached` says so. Errors: the lab's time is over; `what` was waited for.
@@ -88,12 +126,10 @@ impl Bench {
         Ok(())
     }
 
-    /// Sets a sysctl of one namespace, `net.core.somaxconn`; `None` is the lab's own.
+    /// Sets a sysctl of one namespace, `net.core.somaxconn`; `None` is the lab's own. One that a report named keeps
+    /// the value from there.
     pub(super) fn sysctl(&self, ns: Option<&Netns>, name: &str, value: &str) -> anyhow::Result<()> {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        ns.unwrap_or(&self.ns)
-            .run(|| fs::write(&path, value))?
-            .with_context(|| format!("cannot set {name}={value}"))
+        write_sysctl(ns.unwrap_or(&self.ns), name, self.setting(name, value))
     }
 
     /// Runs `tc …`, likewise.
@@ -184,10 +220,8 @@ impl Bench {
 
     /// Starts `c1m server` with these arguments, and waits until it listens.
     pub(super) fn server(&mut self, place: Place, args: &str) -> anyhow::Result<Process> {
-        let args: Vec<String> = format!("server {args}")
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+        let args = self.fixes.args(Who::Server, &format!("server {args}"));
+        let place = self.place(Who::Server, place);
         let mut server = self.start("server", &args, place)?;
         self.until("the server listens", || {
             if let Some(status) = server.ended()? {
@@ -210,13 +244,26 @@ impl Bench {
         also: Option<&Netns>,
         args: &str,
     ) -> anyhow::Result<Traced> {
-        self.traced(place, also, &format!("-- client {args}"))
+        let args = self.fixes.args(Who::Client, &format!("-- client {args}"));
+        let place = self.place(Who::Client, place);
+        self.traced(place, also, args)
+    }
+
+    fn place<'a>(&self, who: Who, place: Place<'a>) -> Place<'a> {
+        Place {
+            nofile: place.nofile.map(|usual| self.nofile(who, usual)),
+            ..place
+        }
     }
 
     /// Starts `c1m trace --port 8000` and waits until it traces: what the lab's own programs do from here on is
     /// its run. `also` as above.
     pub(super) fn traced_port(&mut self, also: Option<&Netns>) -> anyhow::Result<Traced> {
-        let mut traced = self.traced(Place::default(), also, &format!("--port {PORT}"))?;
+        let mut traced = self.traced(
+            Place::default(),
+            also,
+            vec!["--port".to_owned(), PORT.to_string()],
+        )?;
         self.until("the trace of the port begins", || {
             traced.must_run()?;
             Ok(traced.process.complaints().contains("tracing port"))
@@ -224,7 +271,12 @@ impl Bench {
         Ok(traced)
     }
 
-    fn traced(&mut self, place: Place, also: Option<&Netns>, args: &str) -> anyhow::Result<Traced> {
+    fn traced(
+        &mut self,
+        place: Place,
+        also: Option<&Netns>,
+        args: Vec<String>,
+    ) -> anyhow::Result<Traced> {
         let record = self.dir.join(format!("{}.json", self.started));
         let mut words = vec![
             "trace".to_owned(),
@@ -240,7 +292,7 @@ impl Bench {
             );
             words.extend(["--netns".to_owned(), path]);
         }
-        words.extend(args.split_whitespace().map(str::to_owned));
+        words.extend(args);
         let process = self.start("trace", &words, place)?;
         Ok(Traced { process, record })
     }
@@ -254,6 +306,7 @@ impl Bench {
     /// knows the other's hardware address for good, so nothing is asked of it.
     pub(super) fn second_namespace(&self) -> anyhow::Result<Netns> {
         let other = Netns::create()?;
+        self.fix_sysctls(&other)?;
         let fd = format!(
             "/proc/{}/fd/{}",
             std::process::id(),
@@ -273,76 +326,15 @@ impl Bench {
     }
 }
 
+fn write_sysctl(ns: &Netns, name: &str, value: &str) -> anyhow::Result<()> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    ns.run(|| fs::write(&path, value))?
+        .with_context(|| format!("cannot set {name}={value}"))
+}
+
 /// The hardware addresses of the veth pair's ends, locally administered.
 pub(super) const OWN_HARDWARE: &str = "02:00:00:00:00:01";
 const OTHER_HARDWARE: &str = "02:00:00:00:00:02";
-
-/// A client, or a port, under the tracer.
-#[derive(Debug)]
-pub(super) struct Traced {
-    process: Process,
-    record: PathBuf,
-}
-
-/// What a traced run left.
-#[derive(Debug)]
-pub(super) struct Run {
-    /// The JSON record.
-    pub(super) record: Record,
-    /// The table, as the user reads it.
-    pub(super) printed: String,
-    /// What it complained of.
-    pub(super) complaints: String,
-    /// The exit status.
-    pub(super) status: i32,
-}
-
-impl Traced {
-    /// The tracer's process; the client's workers descend from it.
-    pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Ends the hold: what Ctrl-C does.
-    pub(super) fn interrupt(&self) -> anyhow::Result<()> {
-        self.process.signal(Signal::INT)
-    }
-
-    /// Errors if it ended: the lab is not through with it.
-    pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.process.ended()? {
-            bail!(
-                "the trace ended too early, with {status}: {}",
-                self.process.complaints().trim()
-            );
-        }
-        Ok(())
-    }
-
-    /// Waits for its end, and reads the record.
-    pub(super) fn finish(mut self, bench: &Bench) -> anyhow::Result<Run> {
-        let mut ended = None;
-        bench.until("the end of the trace", || {
-            ended = self.process.ended()?;
-            Ok(ended.is_some())
-        })?;
-        let status = ended.and_then(|status| status.code()).unwrap_or(-1);
-        let text = fs::read_to_string(&self.record).with_context(|| {
-            let complaints = self.process.complaints();
-            format!(
-                "c1m trace left no record, exit status {status}: {}",
-                complaints.trim()
-            )
-        })?;
-        let record = serde_json::from_str(&text).context("the record of c1m trace")?;
-        Ok(Run {
-            record,
-            printed: self.process.output(),
-            complaints: self.process.complaints(),
-            status,
-        })
-    }
-}
 
 /// Which of the processes under `root` holds how many of the `sockets`, most first.
 pub(super) fn held_by(root: u32, sockets: &[Socket]) -> Vec<(u32, u64)> {

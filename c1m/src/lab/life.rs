@@ -10,7 +10,7 @@ use super::{
     process::{Place, signal},
     truth::Truth,
 };
-use crate::ledger::census::Side;
+use crate::{causes::remedy::Who, ledger::census::Side, load::worker::BASE_FDS};
 
 /// A server accepts some, and closes its listener with the rest in the accept queue.
 pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -38,7 +38,7 @@ pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
 pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 200;
     const NOFILE: u64 = 150;
-    let accepted = NOFILE - crate::load::worker::BASE_FDS;
+    let accepted = ATTEMPTS.min(bench.nofile(Who::Server, NOFILE) - BASE_FDS);
     let limited = Place {
         nofile: Some(NOFILE),
         ..Place::default()

@@ -6,9 +6,10 @@ use anyhow::ensure;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, PORT, Run, SYN_SENT},
+    bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
     foreign::Foreign,
     process::Place,
+    traced::Run,
     truth::Truth,
 };
 
@@ -16,13 +17,14 @@ use super::{
 /// backlog allows. The ACKs are held back until the others have given up, and then let through.
 pub(super) fn syn_backlog_full(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 60;
-    const BACKLOG: u64 = 16;
+    let backlog = u64::from(bench.backlog(16));
     bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
     // Else its last quarter would be the limit.
     bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", "4096")?;
-    let _server = bench.server(Place::default(), &format!("--backlog {BACKLOG}"))?;
+    let _server = bench.server(Place::default(), &format!("--backlog {backlog}"))?;
     // `inet_csk_reqsk_queue_is_full` compared with >= before it compared with >.
-    let (run, requests) = held_back(bench, ATTEMPTS, BACKLOG..=BACKLOG + 1)?;
+    let [least, most] = [backlog, backlog + 1].map(|queue| queue.min(ATTEMPTS));
+    let (run, requests) = held_back(bench, ATTEMPTS, least..=most)?;
     let mut truth = Truth::of(ATTEMPTS, &[("syn-backlog-full", ATTEMPTS - requests)]);
     truth.recovered = requests;
     Ok(vec![Outcome { truth, run }])
@@ -72,19 +74,21 @@ fn held_back(
 /// alive; in a new namespace it knows none. The ACKs are held back as above.
 pub(super) fn syn_backlog_last_quarter(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 80;
-    const MAX_SYN_BACKLOG: u64 = 64;
-    /// A SYN is dropped when `max - qlen < max / 4`.
-    const ADMITTED: u64 = MAX_SYN_BACKLOG - MAX_SYN_BACKLOG / 4 + 1;
+    const MAX_SYN_BACKLOG: (&str, &str) = ("net.ipv4.tcp_max_syn_backlog", "64");
+    let most: u64 = bench
+        .setting(MAX_SYN_BACKLOG.0, MAX_SYN_BACKLOG.1)
+        .parse()?;
+    // A SYN is dropped when `max - qlen < max / 4`.
+    let admitted = ATTEMPTS.min(most - most / 4 + 1);
     bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
-    let most = MAX_SYN_BACKLOG.to_string();
-    bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", &most)?;
+    bench.sysctl(None, MAX_SYN_BACKLOG.0, MAX_SYN_BACKLOG.1)?;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
-    let (run, _) = held_back(bench, ATTEMPTS, ADMITTED..=ADMITTED)?;
+    let (run, _) = held_back(bench, ATTEMPTS, admitted..=admitted)?;
     let mut truth = Truth::of(
         ATTEMPTS,
-        &[("syn-backlog-last-quarter", ATTEMPTS - ADMITTED)],
+        &[("syn-backlog-last-quarter", ATTEMPTS - admitted)],
     );
-    truth.recovered = ADMITTED;
+    truth.recovered = admitted;
     Ok(vec![Outcome { truth, run }])
 }
 
@@ -106,10 +110,10 @@ fn accept_queue_full_at(
     source: &str,
 ) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 60;
-    const BACKLOG: u32 = 16;
-    /// `sk_acceptq_is_full` compares with >.
-    const ADMITTED: u64 = BACKLOG as u64 + 1;
-    let mut server = Foreign::listen(None, target, BACKLOG)?;
+    let backlog = bench.backlog(16);
+    // `sk_acceptq_is_full` compares with >.
+    let admitted = ATTEMPTS.min(u64::from(backlog) + 1);
+    let mut server = Foreign::listen(None, target, backlog)?;
     let args = format!(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s"
     );
@@ -122,15 +126,15 @@ fn accept_queue_full_at(
         Ok(bench.clients(SYN_SENT)? == 0)
     })?;
     ensure!(
-        bench.queued(&bench.ns)? == ADMITTED,
+        bench.queued(&bench.ns)? == admitted,
         "the accept queue took another number than its limit says"
     );
-    let count = ADMITTED as usize;
+    let count = admitted as usize;
     bench.until("the queue is accepted", || {
         Ok(server.accept(count)? == count)
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
-    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", ATTEMPTS - ADMITTED)]);
+    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", ATTEMPTS - admitted)]);
     Ok(vec![Outcome { truth, run }])
 }

@@ -4,17 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     Outcome,
-    bench::{Bench, PORT},
-    foreign::bind,
+    bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
+    foreign::{Foreign, bind},
     process::Place,
     truth::Truth,
 };
+use crate::{causes::remedy::Who, load::worker::BASE_FDS};
 
 /// A worker with `NOFILE` descriptors, of which it needs some for itself, shall open more connections.
 pub(super) fn emfile(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 300;
     const NOFILE: u64 = 200;
-    let opened = NOFILE - crate::load::worker::BASE_FDS;
+    let opened = ATTEMPTS.min(bench.nofile(Who::Client, NOFILE) - BASE_FDS);
     let _server = bench.server(Place::default(), "--backlog 1024")?;
     let limited = Place {
         nofile: Some(NOFILE),
@@ -110,17 +111,30 @@ fn self_connect_at(bench: &mut Bench, target: &str, source: &str) -> anyhow::Res
     Ok(vec![Outcome { truth, run }])
 }
 
-/// The SYNs leave the client's host and vanish beyond it.
+/// The SYNs leave the client's host and vanish beyond it, where the server comes up only after them. Who waits until
+/// the kernel sends them again, after 1 s, gets an answer.
 pub(super) fn gave_up(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 30;
-    // Nobody has 10.9.1.2 there.
-    let _nowhere = bench.second_namespace()?;
+    let far = bench.second_namespace()?;
     let args = format!(
-        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 500ms --hold 0s"
+        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 500ms --hold 60s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every SYN is sent, to an address that nobody has", || {
+        traced.must_run()?;
+        Ok(bench.opened()? == ATTEMPTS)
+    })?;
+    bench.ip(Some(&far), "addr add 10.9.1.2/24 dev c1m-b")?;
+    let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
+    bench.until("every client was answered or gave up", || {
+        Ok(bench.clients(SYN_SENT)? == 0)
+    })?;
+    let answered = bench.clients(ESTABLISHED)? as usize;
+    bench.until("who was answered is accepted", || {
+        Ok(server.accept(answered)? == answered)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
     let truth = Truth::of(ATTEMPTS, &[("gave-up", ATTEMPTS)]);
     Ok(vec![Outcome { truth, run }])
 }

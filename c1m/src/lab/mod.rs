@@ -14,6 +14,7 @@ mod bpf;
 mod cgroup;
 mod child;
 mod close;
+mod fix;
 mod foreign;
 mod gone;
 mod injected;
@@ -30,16 +31,20 @@ mod rewrite;
 mod route;
 mod rules;
 mod runner;
+mod scratch;
 mod silence;
+mod sum;
 mod syn;
 mod table;
 mod teardown;
+mod traced;
 mod truth;
 
 pub use runner::main;
 pub use table::LABS;
 
-use bench::{Bench, Run};
+use bench::Bench;
+use traced::Run;
 use truth::Truth;
 
 /// A lab: what it proves, and how.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -14,23 +14,28 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
-use tokio::signal::unix::{self, SignalKind};
 
 use super::{
     LABS, Lab, Outcome, Skip,
     bench::{Bench, TIME_MAX},
+    fix::Plan,
     process::{POLL, descendants, signal},
+    scratch::Scratch,
+    sum::{Done, End, Fixed, Sum},
     truth::{causes, listed},
 };
 use crate::{
     cli::{Hooks, LabArgs},
     netns::Netns,
+    report::record::Record,
 };
 
-/// Runs `c1m lab`; the exit status: 0 all exact, 1 some not. Errors: unknown names, a host that can't.
+/// Runs `c1m lab`; the exit status: 0 all exact and, with `--fix`, healed by the settings that they named, 1 some
+/// not. Errors: unknown names, a host that can't.
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
-        return inside(find(name)?, dir, args.hooks);
+        let plan = args.plan.as_deref().map(Plan::load).transpose()?;
+        return inside(find(name)?, dir, args.hooks, plan);
     }
     if args.list {
         for lab in LABS {
@@ -52,104 +57,23 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         "a lab makes network namespaces and traces the kernel: run it as root (sudo c1m lab …)"
     );
     let scratch = Scratch::new()?;
-    clear_away_if_interrupted(scratch.0.clone())?;
+    let shop = Shop {
+        scratch,
+        hooks: args.hooks,
+        fix: args.fix,
+        quiet: labs.len() > 1,
+    };
     let sum = match labs[..] {
-        [lab] => Sum::of(alone(lab, args.hooks, &scratch)?),
-        _ => side_by_side(&labs, args, &scratch)?,
+        [lab] => shop.alone(lab)?,
+        _ => side_by_side(&labs, args.jobs, &shop),
     };
     if let Some(records) = &args.records {
         for lab in &labs {
-            keep(lab, &scratch.dir(lab)?, records)?;
+            shop.scratch.keep(lab, records)?;
         }
     }
     println!("{sum}");
-    Ok(u8::from(sum.failed > 0))
-}
-
-/// How a lab ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// Every run was exact.
-    Exact,
-    /// One was not, or the lab could not be carried through.
-    Failed,
-    /// It can't run here.
-    Skipped,
-}
-
-impl End {
-    /// As the exit status of the lab's process.
-    fn status(self) -> u8 {
-        match self {
-            Self::Exact => 0,
-            Self::Failed => 1,
-            Self::Skipped => 4,
-        }
-    }
-
-    fn of(status: std::process::ExitStatus) -> Self {
-        match status.code() {
-            Some(0) => Self::Exact,
-            Some(4) => Self::Skipped,
-            _ => Self::Failed,
-        }
-    }
-}
-
-/// How many labs ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    exact: usize,
-    failed: usize,
-    skipped: usize,
-}
-
-impl Sum {
-    fn of(end: End) -> Self {
-        let mut sum = Self::default();
-        sum.add(end);
-        sum
-    }
-
-    fn add(&mut self, end: End) {
-        match end {
-            End::Exact => self.exact += 1,
-            End::Failed => self.failed += 1,
-            End::Skipped => self.skipped += 1,
-        }
-    }
-}
-
-impl std::fmt::Display for Sum {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            exact,
-            failed,
-            skipped,
-        } = self;
-        write!(f, "{exact} passed, {failed} failed")?;
-        match skipped {
-            0 => Ok(()),
-            _ => write!(f, ", {skipped} skipped"),
-        }
-    }
-}
-
-/// Copies a lab's records to `records`, as NAME-1.json and on, in the order of its runs.
-fn keep(lab: &Lab, from: &Path, records: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(records).with_context(|| format!("cannot make {}", records.display()))?;
-    let files = fs::read_dir(from)?.filter_map(|file| Some(file.ok()?.path()));
-    let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
-    let mut runs: Vec<(u32, PathBuf)> = files
-        .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
-        .filter_map(|path| Some((number(&path)?, path)))
-        .collect();
-    runs.sort();
-    for (run, (_, path)) in (1..).zip(runs) {
-        let to = records.join(format!("{}-{run}.json", lab.name));
-        fs::copy(&path, &to).with_context(|| format!("cannot write {}", to.display()))?;
-    }
-    Ok(())
+    Ok(u8::from(sum.failed + sum.not_helped > 0))
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Lab> {
@@ -157,15 +81,105 @@ fn find(name: &str) -> anyhow::Result<&'static Lab> {
     lab.with_context(|| format!("there is no lab {name}: `c1m lab --list` names them"))
 }
 
-/// One lab, with the tables of its runs.
-fn alone(lab: &Lab, hooks: Hooks, scratch: &Scratch) -> anyhow::Result<End> {
-    println!("{}: {}", lab.name, lab.about);
-    let mut child = start(lab, hooks, scratch, [Stdio::inherit(), Stdio::inherit()])?;
-    wait(&mut child)
+/// Runs labs as their processes.
+struct Shop {
+    scratch: Scratch,
+    hooks: Hooks,
+    /// Whether to run them again with the settings that they name.
+    fix: bool,
+    /// Whether their tables are left out.
+    quiet: bool,
+}
+
+impl Shop {
+    /// One lab, with the tables of its runs.
+    fn alone(&self, lab: &Lab) -> anyhow::Result<Sum> {
+        println!("{}: {}", lab.name, lab.about);
+        let done = self.run(lab)?;
+        if done.fixed == Some(Fixed::NoSetting) {
+            println!("{}", done.line);
+        }
+        let mut sum = Sum::default();
+        sum.add(&done);
+        Ok(sum)
+    }
+
+    fn run(&self, lab: &Lab) -> anyhow::Result<Done> {
+        let dir = self.scratch.dir(lab)?;
+        let (end, line) = self.process(lab, &dir, None)?;
+        let mut done = Done {
+            end,
+            fixed: None,
+            line,
+        };
+        if !self.fix || end != End::Exact {
+            return Ok(done);
+        }
+        let plan = Plan::of(&dir, lab.cause)?;
+        if plan.fixes.is_empty() {
+            done.fixed = Some(Fixed::NoSetting);
+            let (before, remedies) = (plan.before(), plan.remedies());
+            done.line = format!("{}{before}  no setting: {remedies}", head(lab));
+            return Ok(done);
+        }
+        let dir = self.scratch.fixed_dir(lab)?;
+        let file = dir.join("plan");
+        plan.save(&file)?;
+        let (end, line) = self.process(lab, &dir, Some(&file))?;
+        done.line = line;
+        done.fixed = Some(match end {
+            End::Exact => Fixed::Helped,
+            _ => Fixed::NotHelped,
+        });
+        Ok(done)
+    }
+
+    /// One run in a process of its own: how it ended and, if its tables are left out, its line.
+    fn process(&self, lab: &Lab, dir: &Path, plan: Option<&Path>) -> anyhow::Result<(End, String)> {
+        if !self.quiet {
+            let mut child = self.start(lab, dir, plan, [Stdio::inherit(), Stdio::inherit()])?;
+            return Ok((wait(&mut child)?, String::new()));
+        }
+        let output = dir.join("lab.out");
+        let file = fs::File::create(&output)?;
+        let mut child = self.start(lab, dir, plan, [file.try_clone()?.into(), file.into()])?;
+        let end = wait(&mut child)?;
+        let output = fs::read_to_string(&output).unwrap_or_default();
+        let mut lines = output.lines().rev();
+        let line = lines.find(|line| line.starts_with(&head(lab)));
+        let line = line.map_or_else(
+            || failed(lab, &anyhow::anyhow!("{}", output.trim())),
+            str::to_owned,
+        );
+        Ok((end, line))
+    }
+
+    fn start(
+        &self,
+        lab: &Lab,
+        dir: &Path,
+        plan: Option<&Path>,
+        [stdout, stderr]: [Stdio; 2],
+    ) -> anyhow::Result<Child> {
+        let mut command = Command::new(super::own_program()?);
+        command
+            .args(["lab", "--hooks", &self.hooks.to_string()])
+            .args(["--inside", lab.name, "--dir"])
+            .arg(dir);
+        if let Some(plan) = plan {
+            command.arg("--plan").arg(plan);
+        }
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        // Ctrl-C is this process's to answer.
+        command.process_group(0);
+        command
+            .spawn()
+            .with_context(|| format!("cannot start the lab {}", lab.name))
+    }
 }
 
 /// Several labs, `jobs` at a time; their lines come in the labs' order.
-fn side_by_side(labs: &[&Lab], args: &LabArgs, scratch: &Scratch) -> anyhow::Result<Sum> {
+fn side_by_side(labs: &[&Lab], jobs: usize, shop: &Shop) -> Sum {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Lines {
         ready: labs.iter().map(|_| None).collect(),
@@ -174,14 +188,14 @@ fn side_by_side(labs: &[&Lab], args: &LabArgs, scratch: &Scratch) -> anyhow::Res
     });
     // A lab dies with the thread that started it, so the threads live as long as their labs.
     std::thread::scope(|scope| {
-        for _ in 0..args.jobs.clamp(1, labs.len()) {
+        for _ in 0..jobs.clamp(1, labs.len()) {
             scope.spawn(|| {
                 while let Some(lab) = labs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let index = labs
                         .iter()
                         .position(|other| std::ptr::eq(*other, *lab))
                         .unwrap_or(0);
-                    let done = quietly(lab, args.hooks, scratch);
+                    let done = shop.run(lab);
                     lines
                         .lock()
                         .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -190,10 +204,10 @@ fn side_by_side(labs: &[&Lab], args: &LabArgs, scratch: &Scratch) -> anyhow::Res
             });
         }
     });
-    Ok(lines
+    lines
         .into_inner()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .sum)
+        .sum
 }
 
 /// The lines of labs that ended, printed in order.
@@ -204,53 +218,19 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<(End, String)>) {
-        let (end, line) = done.unwrap_or_else(|error| (End::Failed, failed(lab, &error)));
-        self.sum.add(end);
-        self.ready[index] = Some(line);
+    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<Done>) {
+        let done = done.unwrap_or_else(|error| Done {
+            end: End::Failed,
+            fixed: None,
+            line: failed(lab, &error),
+        });
+        self.sum.add(&done);
+        self.ready[index] = Some(done.line);
         while let Some(line) = self.ready.get_mut(self.printed).and_then(Option::take) {
             println!("{line}");
             self.printed += 1;
         }
     }
-}
-
-/// One lab without its tables: how it ended, and its line.
-fn quietly(lab: &Lab, hooks: Hooks, scratch: &Scratch) -> anyhow::Result<(End, String)> {
-    let output = scratch.dir(lab)?.join("lab.out");
-    let file = fs::File::create(&output)?;
-    let mut child = start(lab, hooks, scratch, [file.try_clone()?.into(), file.into()])?;
-    let end = wait(&mut child)?;
-    let output = fs::read_to_string(&output).unwrap_or_default();
-    let line = output
-        .lines()
-        .rev()
-        .find(|line| line.starts_with(&head(lab)));
-    let line = line.map_or_else(
-        || failed(lab, &anyhow::anyhow!("{}", output.trim())),
-        str::to_owned,
-    );
-    Ok((end, line))
-}
-
-fn start(
-    lab: &Lab,
-    hooks: Hooks,
-    scratch: &Scratch,
-    [stdout, stderr]: [Stdio; 2],
-) -> anyhow::Result<Child> {
-    let dir = scratch.dir(lab)?;
-    let mut command = Command::new(super::own_program()?);
-    command
-        .args(["lab", "--hooks", &hooks.to_string()])
-        .args(["--inside", lab.name, "--dir"])
-        .arg(dir);
-    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    // Ctrl-C is this process's to answer.
-    command.process_group(0);
-    command
-        .spawn()
-        .with_context(|| format!("cannot start the lab {}", lab.name))
 }
 
 /// Waits for a lab, which keeps its own time; ends it if even that fails.
@@ -268,16 +248,21 @@ fn wait(child: &mut Child) -> anyhow::Result<End> {
 }
 
 /// The body of a lab's own process.
-fn inside(lab: &Lab, dir: &Path, hooks: Hooks) -> anyhow::Result<u8> {
+fn inside(lab: &Lab, dir: &Path, hooks: Hooks, plan: Option<Plan>) -> anyhow::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
     Netns::create()?
         .enter()
         .context("cannot enter the lab's network namespace")?;
-    let done = Bench::new(dir, hooks).and_then(|mut bench| (lab.run)(&mut bench));
+    let fixes = plan.as_ref().map(|plan| plan.fixes.clone());
+    let bench = Bench::new(dir, hooks, fixes.unwrap_or_default());
+    let done = bench.and_then(|mut bench| (lab.run)(&mut bench));
     end_descendants();
     let (end, line) = match done {
-        Ok(outcomes) => judge(lab, &outcomes),
+        Ok(outcomes) => match &plan {
+            None => judge(lab, &outcomes),
+            Some(plan) => judge_fixed(lab, &outcomes, plan),
+        },
         Err(error) => match error.downcast_ref::<Skip>() {
             Some(why) => (End::Skipped, format!("{}skipped: {why}", head(lab))),
             None => (End::Failed, failed(lab, &error)),
@@ -319,6 +304,26 @@ fn judge(lab: &Lab, outcomes: &[Outcome]) -> (End, String) {
     )
 }
 
+/// The same for a lab's second run: whether the settings of its first have helped.
+fn judge_fixed(lab: &Lab, outcomes: &[Outcome], plan: &Plan) -> (End, String) {
+    for Outcome { run, .. } in outcomes {
+        println!("{}\n", run.printed.trim_end());
+    }
+    let records: Vec<&Record> = outcomes.iter().map(|one| &one.run.record).collect();
+    let found: Vec<String> = records
+        .iter()
+        .map(|record| listed(causes(record)))
+        .collect();
+    let left = plan.left(lab.cause, &records);
+    let (end, verdict) = match left.is_empty() {
+        true => (End::Exact, "fixed".to_owned()),
+        false => (End::Failed, format!("NOT FIXED: {}", left.join("; "))),
+    };
+    let (before, settings, found) = (plan.before(), plan.settings(), found.join(" then "));
+    let line = format!("{}{before}  with {settings}: {found}  {verdict}", head(lab));
+    (end, line)
+}
+
 /// How a lab's line begins.
 fn head(lab: &Lab) -> String {
     format!("lab {:<28}", lab.name)
@@ -344,55 +349,5 @@ fn end_descendants() {
         }
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
         std::thread::sleep(POLL);
-    }
-}
-
-/// A directory for the labs' records and logs, removed in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("c1m-lab-{}", std::process::id()));
-        // Fails if it exists: nobody else's directory or link is ever used.
-        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn dir(&self, lab: &Lab) -> anyhow::Result<PathBuf> {
-        let path = self.0.join(lab.name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(path)
-    }
-}
-
-/// Ctrl-C and SIGTERM: the labs die with this process (and their programs clean up), the files do not.
-fn clear_away_if_interrupted(files: PathBuf) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let signals = {
-        let _inside = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate()].map(unix::signal)
-    };
-    let [interrupt, terminate] = signals;
-    let (mut interrupt, mut terminate) = (interrupt?, terminate?);
-    std::thread::spawn(move || {
-        let status = runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-            }
-        });
-        let _ = fs::remove_dir_all(files);
-        std::process::exit(status);
-    });
-    Ok(())
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("c1m: cannot remove {}: {error}", self.0.display());
-        }
     }
 }

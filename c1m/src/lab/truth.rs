@@ -26,11 +26,15 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// Of `attempted`, the given ones are lost; the others stand without trouble.
+    /// Of `attempted`, the given ones are lost, where there are any; the others stand without trouble.
     pub(super) fn of(attempted: u64, lost: &[(&'static str, u64)]) -> Self {
         Self {
             attempted,
-            lost: lost.iter().copied().collect(),
+            lost: lost
+                .iter()
+                .copied()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             ..Self::default()
         }
     }

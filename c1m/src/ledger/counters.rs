@@ -271,6 +271,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_and_a_value_on_each_line() {
+        let mut values = BTreeMap::new();
+        parse_lines("Ip6OutNoRoutes\t 7\nx\n\ny z\n", &mut values);
+        assert_eq!(values, BTreeMap::from([("Ip6OutNoRoutes".to_owned(), 7)]));
+    }
+
+    #[test]
     fn columns_per_cpu_are_summed() {
         let mut values = BTreeMap::new();
         parse_softnet("00000b 00000a 000001\n1 f\n\nzz zz zz", &mut values);
