@@ -153,15 +153,7 @@ pub fn book(
         ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
     let (mut failed, mut half_seen) = (0, 0);
-    let entries = snapshot
-        .facts
-        .iter()
-        .map(|(tuple, facts)| (tuple, facts, true));
-    let earlier = snapshot
-        .generations
-        .iter()
-        .map(|(tuple, facts)| (tuple, facts, false));
-    for (tuple, facts, is_last) in entries.chain(earlier) {
+    for (tuple, facts, is_last) in entries(snapshot) {
         let ends = match is_last {
             true => standing.ends_of(tuple),
             false => Ends {
@@ -205,6 +197,14 @@ pub fn book(
         "no entry",
     );
     ledger
+}
+
+/// Every entry, and whether it is the last of its tuple.
+fn entries(snapshot: &Snapshot) -> impl Iterator<Item = (&Tuple, &Facts, bool)> {
+    let last = snapshot.facts.iter();
+    let earlier = snapshot.generations.iter();
+    last.map(|(tuple, facts)| (tuple, facts, true))
+        .chain(earlier.map(|(tuple, facts)| (tuple, facts, false)))
 }
 
 /// Whether a tuple's source is its target.
