@@ -59,11 +59,27 @@ pub struct Config {
     pub alloc_empty_file_args: u32,
     /// Arguments of `alloc_fd`.
     pub alloc_fd_args: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Arguments of `__sys_socket`.
+    pub sys_socket_args: u32,
+    /// Arguments of `__sys_bind`.
+    pub sys_bind_args: u32,
+    /// Arguments of `__sys_connect_file`.
+    pub sys_connect_file_args: u32,
+    /// Arguments of `__sys_accept4`.
+    pub sys_accept4_args: u32,
+    /// Number of the system call socket(); likewise below.
+    pub nr_socket: u32,
+    /// bind()
+    pub nr_bind: u32,
+    /// connect()
+    pub nr_connect: u32,
+    /// accept()
+    pub nr_accept: u32,
+    /// accept4()
+    pub nr_accept4: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 17 * 4 + 4);
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 26 * 4);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

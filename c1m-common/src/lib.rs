@@ -4,6 +4,7 @@
 //! byte for byte; sizes and offsets are asserted at compile time.
 #![no_std]
 
+pub mod call;
 pub mod config;
 pub mod fact;
 pub mod listener;
@@ -46,6 +47,8 @@ pub mod state {
 
 #[cfg(feature = "user")]
 mod pod {
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
+    unsafe impl aya::Pod for crate::call::Call {}
     // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::tuple::Tuple {}
     // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.

@@ -78,9 +78,27 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`
     pub nsproxy_net: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.private_data`: of a socket's file its `struct socket`
+    pub file_private: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// The number of a system call in `pt_regs`
+    pub regs_number: u32,
+    /// Its first argument there
+    pub regs_first: u32,
+    /// Its second argument there
+    pub regs_second: u32,
 }
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 37 * 4);
+const _: () = assert!(size_of::<Offsets>() == 46 * 4);

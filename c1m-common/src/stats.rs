@@ -32,8 +32,10 @@ pub mod hook {
     pub const TIMER: usize = 13;
     /// `inet_child_forget`, `tcp_check_oom`
     pub const END: usize = 14;
+    /// System calls
+    pub const CALL: usize = 15;
     /// How many there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 }
 
 /// Events that belong to a traced port or namespace, but to no attempt: the index into [`Stats::events`].
@@ -112,7 +114,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 104);
-    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 120 + 8 + 32 + 40);
+    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 40);
 };
 
 impl EndStats {

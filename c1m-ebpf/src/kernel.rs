@@ -242,6 +242,21 @@ pub(crate) fn current_inum() -> Option<u32> {
     inum(proxy.follow(offset!(nsproxy_net))?)
 }
 
+/// The file that a descriptor of the current process stands for.
+#[inline(always)]
+pub(crate) fn current_file(fd: u32) -> Option<Ptr> {
+    // SAFETY: takes no arguments and cannot fail.
+    let task = Ptr(unsafe { bpf_get_current_task() });
+    let table = task
+        .follow(offset!(task_files))?
+        .follow(offset!(files_fdt))?;
+    Ptr(table
+        .follow(offset!(fdt_fd))?
+        .0
+        .wrapping_add(u64::from(fd) * 8))
+    .follow(0)
+}
+
 /// Whether the current process is on its way out.
 #[inline(always)]
 pub(crate) fn current_is_exiting() -> bool {

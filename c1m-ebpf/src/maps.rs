@@ -3,9 +3,10 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use c1m_common::{
+    call::Call,
     config::{Config, phase},
     fact::Facts,
     listener::{Group, Port},
@@ -14,7 +15,7 @@ use c1m_common::{
     tuple::Tuple,
 };
 
-use crate::listeners::Tally;
+use crate::{hooks::Pending, listeners::Tally};
 
 /// Offsets of kernel fields; set before loading.
 // SAFETY: an integers-only struct, for which all zeros is a value.
@@ -71,6 +72,18 @@ pub(crate) static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0
 /// What this CPU did since the last SYN that a listener took in.
 #[map]
 pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1, 0);
+
+/// Failed system calls of the traced command, and how often.
+#[map]
+pub(crate) static CALLS: PerCpuHashMap<Call, u64> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// System calls under way, by thread.
+#[map]
+pub(crate) static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(8192, 0);
+
+/// The traced command's processes.
+#[map]
+pub(crate) static TREE: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 
 /// Facts of earlier attempts whose tuple is used again.
 #[map]

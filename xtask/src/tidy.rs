@@ -27,6 +27,10 @@ const LONG_FILES: &[(&str, &str)] = &[
         "c1m/src/lab/table.rs",
         "the labs' table: one lab after the other",
     ),
+    (
+        "c1m/src/trace/hooks/table.rs",
+        "the hook table: one hook after the other",
+    ),
 ];
 
 /// Functions that may be longer (file, name), and why.

@@ -1,6 +1,7 @@
 //! The hooks. Each cites its kernel prototype; arguments that a kernel lacks are behind a configured
 //! count, and the verifier removes those branches.
 
+mod call;
 mod drop;
 mod function;
 mod handshake;
@@ -11,3 +12,5 @@ mod reset;
 mod retransmit;
 mod state;
 mod teardown;
+
+pub(crate) use call::Pending;

@@ -149,7 +149,7 @@ fn last_quarter(context: &RemedyContext) -> Option<Remedy> {
 }
 
 fn emfile(context: &RemedyContext) -> Option<Remedy> {
-    let now = context.nofile.or(context.host.nofile_soft)?;
+    let now = context.nofile?;
     let split = match context.client_is_c1m {
         true => "more processes (--per-worker)",
         false => "more processes",

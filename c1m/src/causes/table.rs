@@ -14,7 +14,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "socket() fails with EMFILE; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno EMFILE from socket()"],
-        hooks: &["the worker's own errno", "sys_exit_socket"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_socket (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: false,
         remedy: "raise RLIMIT_NOFILE (ulimit -n; above the hard limit that takes privilege, above fs.nr_open \
@@ -32,7 +35,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "socket() fails with ENFILE; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno ENFILE from socket()"],
-        hooks: &["the worker's own errno", "sys_exit_socket"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_socket (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: false,
         remedy: "raise fs.file-max: a connection with both ends on one host takes two files",
@@ -66,7 +72,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "bind() fails with EADDRNOTAVAIL; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno EADDRNOTAVAIL from bind()"],
-        hooks: &["the worker's own errno", "sys_exit_bind"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_bind (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: false,
         remedy: "add the address to an interface (c1m client --dev DEV --addresses … does it for the run)",
@@ -83,7 +92,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "bind() fails with EADDRINUSE; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno EADDRINUSE from bind()"],
-        hooks: &["the worker's own errno", "sys_exit_bind"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_bind (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: false,
         remedy: "bind to the address alone with IP_BIND_ADDRESS_NO_PORT, or set SO_REUSEADDR and choose the \
@@ -107,7 +119,7 @@ pub static TABLE: &[Row] = &[
         ],
         hooks: &[
             "the worker's own errno",
-            "sys_exit_connect",
+            "__sys_connect_file (fexit, kretprobe), sys_exit",
             "inet_sock_set_state (SYN_SENT to CLOSE, source port 0, no error)",
             "sock_diag for the holders",
         ],
@@ -130,7 +142,7 @@ pub static TABLE: &[Row] = &[
         facts: &["errno EADDRNOTAVAIL from connect() with a port of the program's choice"],
         hooks: &[
             "the worker's own errno",
-            "sys_exit_connect",
+            "__sys_connect_file (fexit, kretprobe), sys_exit",
             "inet_sock_set_state (SYN_SENT to CLOSE, source port set, no error)",
         ],
         counter: None,
@@ -149,7 +161,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "connect() fails with ENETUNREACH, EHOSTUNREACH or EINVAL; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno ENETUNREACH, EHOSTUNREACH or EINVAL from connect() at once"],
-        hooks: &["the worker's own errno", "sys_exit_connect"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_connect_file (fexit, kretprobe), sys_exit",
+        ],
         counter: Some("IpOutNoRoutes"),
         recoverable: false,
         remedy: "add a route; `ip route get TARGET from SOURCE` shows what the kernel would take",
@@ -166,7 +181,10 @@ pub static TABLE: &[Row] = &[
         client_sees: "socket(), bind() or connect() fails with EACCES or EPERM; no SYN is sent",
         server_sees: "nothing",
         facts: &["errno EACCES or EPERM from socket(), bind() or connect()"],
-        hooks: &["the worker's own errno", "sys_exit_connect"],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_connect_file (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: false,
         remedy: "look into the LSM's audit log (ausearch -m avc, dmesg), at `bpftool cgroup tree` and at \
@@ -841,7 +859,11 @@ pub static TABLE: &[Row] = &[
         client_sees: "an established connection that nobody serves",
         server_sees: "accept() fails with EMFILE or ENFILE, or is not called",
         facts: &["the child is ESTABLISHED and has no program (inode 0) at the end"],
-        hooks: &["sock_diag", "the worker's own errno", "sys_exit_accept4"],
+        hooks: &[
+            "sock_diag",
+            "the worker's own errno",
+            "__sys_accept4 (fexit, kretprobe), sys_exit",
+        ],
         counter: None,
         recoverable: true,
         remedy: "raise the server's RLIMIT_NOFILE, give it more processes, or make it accept",

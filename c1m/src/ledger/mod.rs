@@ -1,6 +1,7 @@
 //! The ledger: every attempt with all that is known of it, closed by a census of who stands.
 
 pub mod balance;
+pub mod calls;
 pub mod census;
 pub mod client;
 pub mod counters;
@@ -207,7 +208,10 @@ fn place(cause: Cause, case: &Case<'_>) -> String {
             format!("listener {}", case.target)
         }
         Phase::Local | Phase::Syn | Phase::SynAck | Phase::Life | Phase::Ledger => {
-            case.source.ip().to_string()
+            match case.source.ip() {
+                unknown if unknown.is_unspecified() => "the command".to_owned(),
+                source => source.to_string(),
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use c1m_common::{
 };
 
 use super::{
-    Case, Ledger,
+    Case, Ledger, calls,
     census::Socket,
     client::{source, target},
 };
@@ -189,6 +189,7 @@ pub fn book(
         let when = "that were under way when the trace began, and failed, are not counted";
         ledger.notes.push(format!("{half_seen} attempts {when}"));
     }
+    calls::book(&mut ledger, snapshot, context);
     // The counters know of every failure, also of one whose entry found no room.
     let failures = stats.failed.iter().sum::<u64>() + stats.exited;
     ledger.lose_unnamed(

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use aya::{Btf, Ebpf, EbpfLoader, maps::Array};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap as BpfHashMap},
+};
 use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase};
 
 use super::{
@@ -92,7 +95,7 @@ impl Tracer {
             unusable: Vec::new(),
         };
         let wanted = |fact| match fact {
-            Fact::FilesRefused | Fact::DescriptorsRefused => filter.foreign,
+            Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls => filter.foreign,
             _ => true,
         };
         let mut choice = Choice::make(filter.backend, wanted, |hook| loader.take(&mut ebpf, hook));
@@ -108,6 +111,9 @@ impl Tracer {
                 hook.points(),
                 choice.refusals.join("; ")
             );
+        }
+        if filter.foreign {
+            name_tree(&mut ebpf)?;
         }
         if filter.verbose {
             say::listen(&mut ebpf)?;
@@ -168,6 +174,16 @@ impl Tracer {
     }
 }
 
+/// From here on, whoever this process starts belongs to the traced command.
+fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    let map = ebpf
+        .map_mut("TREE")
+        .context("the eBPF object has no map TREE")?;
+    BpfHashMap::<_, u32, u32>::try_from(map)?
+        .insert(std::process::id(), 1, 0)
+        .context("cannot name the process whose children are traced")
+}
+
 /// The kernel side's configuration.
 fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
     let args = |function| types.function_args(function).unwrap_or(0);
@@ -194,6 +210,15 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         check_oom_args: args("tcp_check_oom"),
         alloc_empty_file_args: args("alloc_empty_file"),
         alloc_fd_args: args("alloc_fd"),
+        sys_socket_args: args("__sys_socket"),
+        sys_bind_args: args("__sys_bind"),
+        sys_connect_file_args: args("__sys_connect_file"),
+        sys_accept4_args: args("__sys_accept4"),
+        nr_socket: libc::SYS_socket as u32,
+        nr_bind: libc::SYS_bind as u32,
+        nr_connect: libc::SYS_connect as u32,
+        nr_accept: libc::SYS_accept as u32,
+        nr_accept4: libc::SYS_accept4 as u32,
         ..Config::default()
     };
     let places = PLACES

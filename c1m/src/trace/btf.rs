@@ -63,6 +63,11 @@ impl KernelTypes {
         }
     }
 
+    /// Whether the registers that a system call came with are still known when it returns.
+    pub fn has_call_registers(&self) -> bool {
+        self.field("pt_regs", "orig_ax").is_some()
+    }
+
     /// The values of an enum by number, without their common `prefix`; empty if this kernel lacks it.
     pub fn enum_names(&self, name: &str, prefix: &str) -> BTreeMap<u32, String> {
         let types = self.btf.resolve_types_by_name(name).unwrap_or_default();
@@ -134,6 +139,16 @@ impl KernelTypes {
             req_num_timeout: may("request_sock", "num_timeout").offset,
             task_nsproxy: may("task_struct", "nsproxy").offset,
             nsproxy_net: may("nsproxy", "net_ns").offset,
+            task_tgid: may("task_struct", "tgid").offset,
+            task_files: may("task_struct", "files").offset,
+            files_fdt: may("files_struct", "fdt").offset,
+            fdt_fd: may("fdtable", "fd").offset,
+            file_private: may("file", "private_data").offset,
+            socket_sk: may("socket", "sk").offset,
+            // x86_64's; elsewhere the first argument is gone when the call returns.
+            regs_number: may("pt_regs", "orig_ax").offset,
+            regs_first: may("pt_regs", "di").offset,
+            regs_second: may("pt_regs", "si").offset,
         })
     }
 

@@ -36,6 +36,9 @@ impl Kernel<'_> {
                 Some(args) if args < part.args_min => Some("tells too little on this kernel"),
                 // Without the function's place no SYN can be told from other segments.
                 Some(_) if name == "consume_skb" => self.lacks_function("tcp_rcv_state_process"),
+                Some(_) if name == "sys_exit" && !self.types.has_call_registers() => {
+                    Some("arguments are gone when a call returns")
+                }
                 Some(_) => None,
             },
             Point::Iterator(_) => None,

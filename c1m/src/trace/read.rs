@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
-use aya::maps::{HashMap as BpfHashMap, PerCpuArray, RingBuf};
+use aya::maps::{HashMap as BpfHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use c1m_common::{
+    call::Call,
     config::PLACES_MAX,
     fact::{Facts, SkbDrop, drop_flag},
     stats::{Stats, hook},
@@ -88,6 +89,8 @@ pub struct Snapshot {
     pub facts: HashMap<Tuple, Facts>,
     /// Facts of earlier attempts whose tuples were used again.
     pub generations: Vec<(Tuple, Facts)>,
+    /// Failed system calls of the traced command, and how often.
+    pub calls: HashMap<Call, u64>,
     /// Counters, all CPUs together.
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
@@ -111,6 +114,7 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
     "tcp_v4_syn_recv_sock",
     "reqsk_timer_handler",
     "inet_child_forget, tcp_check_oom",
+    "system calls",
 ];
 
 impl Snapshot {
@@ -128,6 +132,7 @@ impl Tracer {
             stats,
             facts: self.hash("FACTS")?,
             generations: self.generations()?,
+            calls: self.calls()?,
             ..Snapshot::default()
         };
         for (name, lost) in HOOK_NAMES.into_iter().zip(stats.lost) {
@@ -190,6 +195,18 @@ impl Tracer {
         map.iter()
             .collect::<Result<_, _>>()
             .with_context(|| format!("cannot read the map {name}"))
+    }
+
+    fn calls(&self) -> anyhow::Result<HashMap<Call, u64>> {
+        let map = self
+            .ebpf
+            .map("CALLS")
+            .context("the eBPF object has no map CALLS")?;
+        let map = PerCpuHashMap::<_, Call, u64>::try_from(map)?;
+        map.iter()
+            .map(|entry| entry.map(|(call, counts)| (call, counts.iter().sum())))
+            .collect::<Result<_, _>>()
+            .context("cannot read the map CALLS")
     }
 
     fn generations(&mut self) -> anyhow::Result<Vec<(Tuple, Facts)>> {

@@ -27,6 +27,7 @@ fn context() -> RemedyContext {
             tcp_tw_reuse: Some(2),
             ..Host::default()
         },
+        nofile: Some(1_024),
         lost: 483,
         accept_limit: Some(128),
         listener: Some("127.0.0.1:8000".to_owned()),

@@ -1,0 +1,118 @@
+//! Attempts of a traced command that failed in a system call, before the network or a socket's state could tell.
+
+use c1m_common::{
+    call::{Call, kind},
+    tuple::Tuple,
+};
+
+use super::{
+    Case, Ledger,
+    client::{source, target},
+    words::errno,
+};
+use crate::{
+    load::outcome::{Outcome, Stage},
+    trace::read::Snapshot,
+    verdict::{Attempt, Context, ServerEnd, Verdict, judge_client},
+};
+
+/// Books every failed socket(), bind() and connect() as one attempt each. An accept() that fails loses nothing: the
+/// connection waits on, and is counted as it stands in the end; that it failed is said.
+pub fn book(ledger: &mut Ledger, snapshot: &Snapshot, context: &Context<'_>) {
+    for (call, &count) in &snapshot.calls {
+        let Some(stage) = stage(call) else {
+            ledger.notes.push(format!(
+                "accept() failed {count}× with {}: the connection stayed in the accept queue",
+                errno(call.errno)
+            ));
+            continue;
+        };
+        let outcome = Outcome {
+            stage,
+            errno: call.errno,
+            port: call.port,
+            tries: 1,
+            ..Outcome::default()
+        };
+        let attempt = Attempt {
+            outcome,
+            facts: None,
+            server: ServerEnd::Absent,
+            to_itself: false,
+        };
+        let Verdict::Lost(cause) = judge_client(&attempt, context) else {
+            continue;
+        };
+        let tuple = tuple(call);
+        let case = Case {
+            source: source(&tuple),
+            target: target(&tuple),
+            outcome: Some(outcome),
+            facts: None,
+        };
+        ledger.attempted += count;
+        ledger.lose_often(cause, count, &case, context.names);
+    }
+}
+
+fn stage(call: &Call) -> Option<Stage> {
+    match call.call {
+        kind::SOCKET => Some(Stage::Socket),
+        kind::BIND => Some(Stage::Bind),
+        kind::CONNECT => Some(Stage::Connect),
+        _ => None,
+    }
+}
+
+/// As much of the attempt's tuple as the call was given.
+fn tuple(call: &Call) -> Tuple {
+    let mut tuple = Tuple::default();
+    if call.call == kind::BIND {
+        (tuple.client, tuple.client_port) = (call.address, call.port);
+    } else {
+        (tuple.server, tuple.server_port) = (call.address, call.port);
+    }
+    tuple
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{causes::Cause, trace::read::Names, verdict::Sight};
+
+    #[test]
+    fn a_failed_call_is_an_attempt_but_for_accept() {
+        let call = |call, errno: i32| Call {
+            call,
+            errno: errno as u16,
+            ..Call::default()
+        };
+        let calls = [
+            (call(kind::SOCKET, libc::EMFILE), 6),
+            (call(kind::SOCKET, libc::ENFILE), 1),
+            (call(kind::BIND, libc::EADDRINUSE), 2),
+            (call(kind::CONNECT, libc::ENETUNREACH), 3),
+            (call(kind::CONNECT, libc::EPERM), 4),
+            (call(kind::ACCEPT, libc::EMFILE), 5),
+        ];
+        let snapshot = Snapshot {
+            calls: calls.into_iter().collect(),
+            ..Snapshot::default()
+        };
+        let mut ledger = Ledger::default();
+        let context = Context {
+            sight: Sight::default(),
+            names: &Names::default(),
+        };
+        book(&mut ledger, &snapshot, &context);
+        let lost = |cause| ledger.lost.get(&cause).map_or(0, |loss| loss.count);
+        assert_eq!(
+            [Cause::Emfile, Cause::Enfile, Cause::BindConflict].map(lost),
+            [6, 1, 2]
+        );
+        assert_eq!([Cause::NoRoute, Cause::Denied].map(lost), [3, 4]);
+        assert_eq!(ledger.attempted, 16);
+        assert!(ledger.is_balanced());
+        assert!(ledger.notes[0].contains("accept() failed 5×"));
+    }
+}
