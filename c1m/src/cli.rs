@@ -277,6 +277,9 @@ pub struct LabArgs {
     /// How many labs run side by side
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,
+    /// Decides the numbers and times of labs that have some to decide: field-notes, random
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Apply the settings that each lab's report names, and run its load again: the cause must be gone
     #[arg(long)]
     pub fix: bool,

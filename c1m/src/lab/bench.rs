@@ -64,18 +64,25 @@ pub(super) struct Bench {
     deadline: Instant,
     started: u32,
     hooks: Hooks,
+    seed: Option<u64>,
     fixes: Fixes,
 }
 
 impl Bench {
     /// In the namespace that the calling process is in, with these settings in force; the tracer uses `hooks`.
-    pub(super) fn new(dir: &Path, hooks: Hooks, fixes: Fixes) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        dir: &Path,
+        hooks: Hooks,
+        seed: Option<u64>,
+        fixes: Fixes,
+    ) -> anyhow::Result<Self> {
         let bench = Self {
             ns: Netns::current()?,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
             started: 0,
             hooks,
+            seed,
             fixes,
         };
         bench.fix_sysctls(&bench.ns)?;
@@ -93,6 +100,11 @@ impl Bench {
     /// Whether this is the lab's second run, with the settings that the report of the first one named.
     pub(super) fn is_fixed(&self) -> bool {
         !self.fixes.is_empty()
+    }
+
+    /// What decides the numbers of a lab that has some to decide: `--seed`.
+    pub(super) fn seed(&self) -> Option<u64> {
+        self.seed
     }
 
     /// The backlog for a server of the lab's own: `usual`, or the one that a report named.

@@ -144,7 +144,10 @@ impl Plan {
     /// What the reports said to do.
     pub(super) fn remedies(&self) -> String {
         let remedies: Vec<&str> = self.remedies.iter().map(String::as_str).collect();
-        remedies.join("; ")
+        match remedies.is_empty() {
+            true => "nothing was lost to the lab's cause".to_owned(),
+            false => remedies.join("; "),
+        }
     }
 
     /// The settings, as they are pasted.

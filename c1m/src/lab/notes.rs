@@ -6,25 +6,28 @@ use super::{
     Outcome,
     ack::{BURST_CLIENT, burst_namespace, release_burst},
     bench::{Bench, ESTABLISHED},
+    dice::Dice,
     process::{Place, Process, descendants, is_stopped, signal},
     truth::Truth,
 };
 use crate::{ledger::counters::Counters, netns::Netns};
 
-const ATTEMPTS: u64 = 1000;
-
 /// A server whose capacity equals the demand, with every setting as the kernel has it, and a burst that
 /// comes while it is busy elsewhere. Then the same with the backlog that the table asks for.
 pub(super) fn field_notes(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
-    const REMEDY: u64 = 1024;
-    let small = u64::from(bench.backlog(128));
-    let first = burst(bench, small, ATTEMPTS.min(small + 1))?;
-    let second = burst(bench, REMEDY, ATTEMPTS)?;
+    let (attempts, small) = match bench.seed().map(Dice::of) {
+        None => (1_000, 128),
+        Some(mut dice) => (dice.within(300..=1_500), dice.within(16..=256) as u32),
+    };
+    let small = u64::from(bench.backlog(small));
+    let first = burst(bench, attempts, small)?;
+    let second = burst(bench, attempts, attempts.next_power_of_two())?;
     Ok(vec![first, second])
 }
 
-/// One run with a server of that backlog, which must admit `admitted`.
-fn burst(bench: &mut Bench, backlog: u64, admitted: u64) -> anyhow::Result<Outcome> {
+/// One run of so many attempts at once, and a server of that backlog.
+fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outcome> {
+    let admitted = attempts.min(backlog + 1);
     let far = burst_namespace(bench)?;
     let place = Place {
         ns: Some(&far),
@@ -32,14 +35,14 @@ fn burst(bench: &mut Bench, backlog: u64, admitted: u64) -> anyhow::Result<Outco
     };
     let args = format!(
         "--listen 10.9.1.2:8000 --backlog {backlog} --workers-max 2 --per-worker {}",
-        ATTEMPTS / 2
+        attempts.div_ceil(2)
     );
     let server = bench.server(place, &args)?;
-    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --in-flight {ATTEMPTS} --hold 60s");
+    let args = format!("{BURST_CLIENT} --per-ip {attempts} --in-flight {attempts} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     bench.until("every SYN is answered", || {
         traced.must_run()?;
-        answered(bench, &far)
+        answered(bench, &far, attempts)
     })?;
     every_process(&server, Signal::STOP);
     bench.until("the server is stopped", || {
@@ -47,7 +50,7 @@ fn burst(bench: &mut Bench, backlog: u64, admitted: u64) -> anyhow::Result<Outco
     })?;
     release_burst(bench, &far)?;
     bench.until("every client is established", || {
-        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS)
+        Ok(bench.clients(ESTABLISHED)? == attempts)
     })?;
     bench.until("the accept queue has what it takes", || {
         Ok(bench.queued(&far)? == admitted)
@@ -58,16 +61,16 @@ fn burst(bench: &mut Bench, backlog: u64, admitted: u64) -> anyhow::Result<Outco
     let run = traced.finish(bench)?;
     drop(server);
     bench.ip(None, "link del c1m-a")?;
-    let lost = ATTEMPTS - admitted;
-    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", lost)]);
+    let lost = attempts - admitted;
+    let truth = Truth::of(attempts, &[("accept-queue-full-cookie", lost)]);
     Ok(Outcome { truth, run })
 }
 
 /// Whether every SYN has its SYN-ACK, with a request or by a cookie.
-fn answered(bench: &Bench, far: &Netns) -> anyhow::Result<bool> {
+fn answered(bench: &Bench, far: &Netns, attempts: u64) -> anyhow::Result<bool> {
     let cookies = Counters::read(far)?.get("TcpExtSyncookiesSent");
     // A SYN that had to wait for more than 1 s is sent, and answered, again.
-    Ok(bench.requests(far)? + cookies >= ATTEMPTS)
+    Ok(bench.requests(far)? + cookies >= attempts)
 }
 
 /// Stops or continues a server and its workers.

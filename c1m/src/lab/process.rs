@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{
     process::{
-        Pid, Resource, Rlimit, Signal, kill_process, set_parent_process_death_signal, setrlimit,
+        Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal,
+        setrlimit,
     },
     thread::{CapabilitySet, remove_capability_from_bounding_set},
 };
@@ -235,6 +236,16 @@ pub(super) fn tool(
         bail!("{program} {}{stdin}: {}", args.join(" "), complaint.trim());
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Lets the calling process have as many files as it may.
+pub(super) fn more_files() -> anyhow::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, most).context("cannot raise RLIMIT_NOFILE")
 }
 
 /// Sets RLIMIT_NOFILE for good. System calls only: it runs between fork and exec.

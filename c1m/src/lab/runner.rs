@@ -35,7 +35,7 @@ use crate::{
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
         let plan = args.plan.as_deref().map(Plan::load).transpose()?;
-        return inside(find(name)?, dir, args.hooks, plan);
+        return inside(find(name)?, dir, args, plan);
     }
     if args.list {
         for lab in LABS {
@@ -60,6 +60,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let shop = Shop {
         scratch,
         hooks: args.hooks,
+        seed: args.seed,
         fix: args.fix,
         quiet: labs.len() > 1,
     };
@@ -85,6 +86,7 @@ fn find(name: &str) -> anyhow::Result<&'static Lab> {
 struct Shop {
     scratch: Scratch,
     hooks: Hooks,
+    seed: Option<u64>,
     /// Whether to run them again with the settings that they name.
     fix: bool,
     /// Whether their tables are left out.
@@ -169,6 +171,9 @@ impl Shop {
         if let Some(plan) = plan {
             command.arg("--plan").arg(plan);
         }
+        if let Some(seed) = self.seed {
+            command.args(["--seed", &seed.to_string()]);
+        }
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         // Ctrl-C is this process's to answer.
         command.process_group(0);
@@ -248,14 +253,14 @@ fn wait(child: &mut Child) -> anyhow::Result<End> {
 }
 
 /// The body of a lab's own process.
-fn inside(lab: &Lab, dir: &Path, hooks: Hooks, plan: Option<Plan>) -> anyhow::Result<u8> {
+fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
     Netns::create()?
         .enter()
         .context("cannot enter the lab's network namespace")?;
     let fixes = plan.as_ref().map(|plan| plan.fixes.clone());
-    let bench = Bench::new(dir, hooks, fixes.unwrap_or_default());
+    let bench = Bench::new(dir, args.hooks, args.seed, fixes.unwrap_or_default());
     let done = bench.and_then(|mut bench| (lab.run)(&mut bench));
     end_descendants();
     let (end, line) = match done {

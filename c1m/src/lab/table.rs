@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, child, close, gone, injected, life, listener, local, notes, path, policy, ports,
-    reuse, rewrite, rules, silence, syn, teardown,
+    Lab, ack, child, close, gone, injected, life, listener, local, mixed, notes, path, policy,
+    ports, reuse, rewrite, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -462,5 +462,17 @@ pub static LABS: &[Lab] = &[
         cause: "accept-queue-full-cookie",
         about: "demand at the server's capacity, default syncookies, a small backlog; then the remedy",
         run: notes::field_notes,
+    },
+    Lab {
+        name: "mixed",
+        cause: "accept-queue-full-syn",
+        about: "five causes at once, in 10,000 attempts",
+        run: mixed::mixed,
+    },
+    Lab {
+        name: "random",
+        cause: "accept-queue-full-syn",
+        about: "faults at times that --seed decides, under a steady rate of connections",
+        run: mixed::random,
     },
 ];

@@ -1,0 +1,396 @@
+//! Labs of several causes in one run: all at once in numbers that are set, or at times that a seed decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use socket2::Socket;
+
+use super::{
+    Outcome,
+    bench::{Bench, ESTABLISHED, FIRST_PORT, PORT, SYN_SENT},
+    dice::Dice,
+    foreign::{Foreign, bind},
+    process::{POLL, Place, more_files, tool},
+    truth::Truth,
+};
+
+/// 10,000 attempts from ten sources. One of these is on no interface, of one a rule drops the SYNs, of one another
+/// program has bound some ports; what is left is more than the accept queue takes while nobody accepts; and of those
+/// that are accepted in the end the server resets some.
+pub(super) fn mixed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const SOURCES: u64 = 10;
+    const PER_SOURCE: u64 = 1_000;
+    const BOUND: u16 = 200;
+    const RESET: u64 = 300;
+    let backlog = bench.backlog(4_096);
+    more_files()?;
+    // The last one, 10.9.0.10, is missing.
+    for host in 1..SOURCES {
+        bench.ip(None, &format!("addr add 10.9.0.{host}/32 dev lo"))?;
+    }
+    bench.drop_packets("ip saddr 10.9.0.9 tcp dport 8000")?;
+    let bound_at = IpAddr::from([10, 9, 0, 8]);
+    let _bound = (FIRST_PORT..FIRST_PORT + BOUND)
+        .map(|port| bind(SocketAddr::new(bound_at, port)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let target = ([10, 9, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, backlog)?;
+    let args = format!(
+        "--target {target} --sources 10.9.0.1-10 --ips {SOURCES} --per-ip {PER_SOURCE} --in-flight 10000 \
+         --timeout 800ms --unchecked --hold 60s"
+    );
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+
+    let bound = u64::from(BOUND);
+    let opened = SOURCES * PER_SOURCE - PER_SOURCE - bound;
+    let arrived = opened - PER_SOURCE;
+    let admitted = arrived.min(u64::from(backlog) + 1);
+    bench.until("every SYN is sent", || {
+        traced.must_run()?;
+        Ok(bench.opened()? == opened)
+    })?;
+    bench.until("those that were dropped gave up", || {
+        Ok(bench.clients(SYN_SENT)? == 0)
+    })?;
+    ensure!(
+        bench.queued(&bench.ns)? == admitted,
+        "the accept queue took another number than its limit says"
+    );
+    let count = admitted as usize;
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(count)? == count)
+    })?;
+    server.reset(RESET as usize)?;
+    bench.until("the resets arrived", || {
+        Ok(bench.clients(ESTABLISHED)? == admitted - RESET)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let lost = [
+        ("source-not-local", PER_SOURCE),
+        ("bind-conflict", bound),
+        ("netfilter-in", PER_SOURCE),
+        ("accept-queue-full-syn", arrived - admitted),
+        ("reset-by-peer", RESET),
+    ];
+    let truth = Truth::of(SOURCES * PER_SOURCE, &lost);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// What the injector does next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Drops the SYNs of a source from now on.
+    Drop(u64),
+    /// Drops no more.
+    Pass,
+    /// Does not accept from now on.
+    Pause,
+    /// Accepts again.
+    Accept,
+    /// Resets so many connections.
+    Reset(u64),
+    /// Closes so many.
+    Close(u64),
+}
+
+/// How long the faults of [`random`] go on.
+const FAULTS_MS: u64 = 4_000;
+const SOURCES: u64 = 4;
+/// How many attempts of [`random`].
+const ATTEMPTS: u64 = 2_000;
+/// How many of them a source makes.
+const PER_SOURCE: u64 = ATTEMPTS / SOURCES;
+
+/// Faults at times that the seed decides, while a client connects at a steady rate. The injector keeps the truth: the
+/// packet filter notes whose SYNs it dropped and whose it let pass, the server counts what it accepted, reset and
+/// closed.
+pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let mut dice = Dice::of(bench.seed().unwrap_or(1));
+    let backlog = bench.backlog(dice.within(16..=128) as u32);
+    more_files()?;
+    let ports = u64::from(FIRST_PORT)..=u64::from(FIRST_PORT) + PER_SOURCE - 1;
+    let bound = dice.within(5..=60);
+    let _bound = dice
+        .several(bound, ports)
+        .into_iter()
+        .map(|port| {
+            bind(SocketAddr::new(
+                Ipv4Addr::new(127, 0, 1, 1).into(),
+                port as u16,
+            ))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let filter = Filter::new()?;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut injector = Injector {
+        server: Foreign::listen(None, target, backlog)?,
+        paused: false,
+        accepted: BTreeSet::new(),
+        reset: 0,
+        closed: 0,
+        dice,
+        filter,
+    };
+    let events = timeline(&mut injector.dice);
+    let args = format!(
+        "--sources 127.0.1.1-{SOURCES} --ips {SOURCES} --per-ip {PER_SOURCE} --rate 500/s --timeout 400ms --unchecked \
+         --hold 60s"
+    );
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("the first SYN is sent", || {
+        traced.must_run()?;
+        Ok(bench.opened()? > 0)
+    })?;
+    injector.make(events)?;
+    bench.until("every attempt has an end", || {
+        traced.must_run()?;
+        injector.accept()?;
+        Ok(bench.opened()? == ATTEMPTS - bound && bench.clients(SYN_SENT)? == 0)
+    })?;
+    bench.until("what waits is accepted, and what was ended is told", || {
+        injector.accept()?;
+        let stands = injector.server.held.len() as u64;
+        Ok(bench.queued(&bench.ns)? == 0 && bench.clients(ESTABLISHED)? == stands)
+    })?;
+    let truth = injector.truth(bound)?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The faults, the last one first.
+fn timeline(dice: &mut Dice) -> Vec<(Duration, Event)> {
+    let mut events = Vec::new();
+    for _ in 0..dice.within(1..=3) {
+        let at = dice.within(0..=FAULTS_MS);
+        events.push((at, Event::Drop(dice.within(1..=SOURCES))));
+        events.push((at + dice.within(20..=600), Event::Pass));
+    }
+    for _ in 0..dice.within(1..=2) {
+        let at = dice.within(0..=FAULTS_MS);
+        events.push((at, Event::Pause));
+        events.push((at + dice.within(100..=900), Event::Accept));
+    }
+    for _ in 0..dice.within(1..=4) {
+        let at = dice.within(0..=FAULTS_MS);
+        events.push((at, Event::Reset(dice.within(1..=50))));
+        events.push((
+            dice.within(0..=FAULTS_MS),
+            Event::Close(dice.within(1..=50)),
+        ));
+    }
+    // At the end nothing is dropped any more, and everybody is accepted.
+    events.push((FAULTS_MS + 1_000, Event::Pass));
+    events.push((FAULTS_MS + 1_000, Event::Accept));
+    events.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let at = |(at, event)| (Duration::from_millis(at), event);
+    events.into_iter().map(at).collect()
+}
+
+/// Makes the faults, and knows what they did.
+struct Injector {
+    server: Foreign,
+    paused: bool,
+    /// The sources of all that it accepted, as the packet filter writes them.
+    accepted: BTreeSet<String>,
+    reset: u64,
+    closed: u64,
+    dice: Dice,
+    filter: Filter,
+}
+
+impl Injector {
+    /// Makes the faults, each at its time from now on; between them it accepts.
+    fn make(&mut self, mut events: Vec<(Duration, Event)>) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while let Some((at, event)) = events.pop() {
+            while begin.elapsed() < at {
+                self.accept()?;
+                std::thread::sleep(POLL);
+            }
+            self.act(event)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Drop(source) => self.filter.drop(source),
+            Event::Pass => self.filter.pass(),
+            Event::Pause => {
+                self.paused = true;
+                Ok(())
+            }
+            Event::Accept => {
+                self.paused = false;
+                Ok(())
+            }
+            Event::Reset(count) => {
+                let count = self.choose(count);
+                self.reset += count;
+                self.server.reset(count as usize)
+            }
+            Event::Close(count) => {
+                let count = self.choose(count);
+                self.closed += count;
+                self.server.close(count as usize);
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves up to `count` accepted connections to the end of the list, at random; how many they are.
+    fn choose(&mut self, count: u64) -> u64 {
+        let held = self.server.held.len() as u64;
+        let count = count.min(held);
+        for taken in 1..=count {
+            let at = self.dice.within(0..=held - taken);
+            self.server.held.swap(at as usize, (held - taken) as usize);
+        }
+        count
+    }
+
+    fn accept(&mut self) -> anyhow::Result<()> {
+        if !self.paused {
+            let before = self.server.held.len();
+            self.server.accept(usize::MAX)?;
+            for connection in &self.server.held[before..] {
+                self.accepted.insert(source(connection)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it did to a client of which `bound` attempts found their port taken; the others still stand.
+    fn truth(&self, bound: u64) -> anyhow::Result<Truth> {
+        let [dropped, passed] = self.filter.noted()?;
+        let unheard = dropped
+            .keys()
+            .filter(|source| !passed.contains_key(*source));
+        let in_vain = passed
+            .keys()
+            .filter(|source| !self.accepted.contains(*source));
+        let lost = [
+            ("bind-conflict", bound),
+            ("netfilter-in", unheard.count() as u64),
+            ("accept-queue-full-syn", in_vain.count() as u64),
+            ("reset-by-peer", self.reset),
+            ("closed-by-server", self.closed),
+        ];
+        let mut truth = Truth::of(ATTEMPTS, &lost);
+        // On a busy host a client may be late to give up, and then its SYN is sent again.
+        for connection in &self.server.held {
+            let source = source(connection)?;
+            let again = passed.get(&source).is_some_and(|&syns| syns > 1);
+            truth.recovered += u64::from(again || dropped.contains_key(&source));
+        }
+        Ok(truth)
+    }
+}
+
+/// Where a connection comes from, as the packet filter writes it.
+fn source(connection: &Socket) -> anyhow::Result<String> {
+    let address = connection.peer_addr()?.as_socket().context("an address")?;
+    Ok(format!("{} . {}", address.ip(), address.port()))
+}
+
+/// A packet filter that drops SYNs when told to, and counts those that it drops and lets pass by their sources.
+struct Filter;
+
+impl Filter {
+    fn new() -> anyhow::Result<Self> {
+        let set = "{ type ipv4_addr . inet_service; flags dynamic; size 65535; }";
+        let text = format!(
+            "table inet mixed {{\nset dropped {set}\nset passed {set}\n\
+             chain faults {{ }}\n\
+             chain input {{ type filter hook input priority 0\n\
+             {SYNS} jump faults\n{SYNS} update @passed {{ ip saddr . tcp sport counter }}\n}}\n}}\n"
+        );
+        tool("nft", &["-f", "-"], &text, None)?;
+        Ok(Self)
+    }
+
+    /// Drops those of one source, and of no other.
+    fn drop(&self, source: u64) -> anyhow::Result<()> {
+        let text = format!(
+            "flush chain inet mixed faults\n\
+             add rule inet mixed faults ip saddr 127.0.1.{source} update @dropped {{ ip saddr . tcp sport counter }} drop\n"
+        );
+        tool("nft", &["-f", "-"], &text, None).map(drop)
+    }
+
+    fn pass(&self) -> anyhow::Result<()> {
+        tool(
+            "nft",
+            &["flush", "chain", "inet", "mixed", "faults"],
+            "",
+            None,
+        )
+        .map(drop)
+    }
+
+    /// Who was dropped how often, and who passed.
+    fn noted(&self) -> anyhow::Result<[BTreeMap<String, u64>; 2]> {
+        let read = |set| {
+            let text = tool("nft", &["list", "set", "inet", "mixed", set], "", None)?;
+            anyhow::Ok(elements(&text))
+        };
+        Ok([read("dropped")?, read("passed")?])
+    }
+}
+
+/// The SYNs to the lab's port, as nft writes them.
+const SYNS: &str = "tcp dport 8000 tcp flags & (syn|ack) == syn";
+
+/// The elements of a set and how many packets each counted, as `nft list set` prints them.
+fn elements(text: &str) -> BTreeMap<String, u64> {
+    let Some((_, list)) = text.split_once("elements = {") else {
+        return BTreeMap::new();
+    };
+    let list = list.split('}').next().unwrap_or_default();
+    let element = |text: &str| {
+        let (source, counted) = text.trim().split_once(" counter packets ")?;
+        let packets = counted.split(' ').next()?.parse().ok()?;
+        Some((source.to_owned(), packets))
+    };
+    list.split(',').filter_map(element).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_elements_of_a_set_are_read_with_their_counts() {
+        let text = "table inet mixed {\n\tset dropped {\n\t\ttype ipv4_addr . inet_service\n\t\tsize 65535\n\
+                    \t\telements = { 127.0.1.1 . 10000 counter packets 1 bytes 60, \
+                    127.0.1.1 . 10001 counter packets 12 bytes 720,\n\
+                    \t\t\t     127.0.1.2 . 10000 counter packets 2 bytes 120 }\n\t}\n}\n";
+        let expected = [
+            ("127.0.1.1 . 10000", 1),
+            ("127.0.1.1 . 10001", 12),
+            ("127.0.1.2 . 10000", 2),
+        ];
+        let expected = expected.map(|(source, packets)| (source.to_owned(), packets));
+        assert_eq!(elements(text), expected.into());
+        assert_eq!(
+            elements("table inet mixed {\n\tset dropped {\n\t}\n}\n").len(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_timeline_ends_without_a_fault() {
+        for seed in 0..50 {
+            let events = timeline(&mut Dice::of(seed));
+            assert!(events.windows(2).all(|pair| pair[0].0 >= pair[1].0));
+            let last = |event: &&(Duration, Event)| matches!(event.1, Event::Pass | Event::Drop(_));
+            assert!(matches!(events.iter().find(last), Some((_, Event::Pass))));
+        }
+    }
+}
