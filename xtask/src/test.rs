@@ -109,10 +109,11 @@ fn tests() -> Result<Count> {
     Ok(with_status(count, status))
 }
 
-/// Every lab, with the release binary: the one that a user runs.
+/// Every lab and the remedies that it names, with the release binary: the one that a user runs.
 fn labs() -> Result<Count> {
     let mut c1m = Command::new(ebpf::c1m());
-    c1m.args(["lab", "--all"]).current_dir(command::root());
+    c1m.args(["lab", "--all", "--fix"])
+        .current_dir(command::root());
     let mut labs = Labs::default();
     let status = command::each_line(&mut c1m, |line| labs.line(line))?;
     Ok(with_status(labs.end(), status))
@@ -141,7 +142,8 @@ fn test_result(line: &str) -> Option<Count> {
     })
 }
 
-/// Counts the labs' lines: `lab NAME expected … found … exact` passed, `lab NAME skipped: why` did not run, and
+/// Counts the labs' lines: `lab NAME expected … found … exact` passed, and so did with `--fix` what its remedy healed,
+/// `lab NAME … fixed`, or what no setting heals, `lab NAME … no setting: …`; `lab NAME skipped: why` did not run, and
 /// every other line of a lab is a failure.
 #[derive(Debug, Default)]
 pub(crate) struct Labs {
@@ -158,9 +160,19 @@ impl Labs {
             ["lab", _, "expected", .., "exact"] if !line.contains("WRONG") => {
                 self.count.passed += 1
             }
-            // `WRONG: …`, `FAILED: …`, or whatever else is not exact.
+            ["lab", _, lost, .., "fixed"] if lost.starts_with('{') => self.count.passed += 1,
+            ["lab", _, lost, ..] if lost.starts_with('{') && line.contains("}  no setting: ") => {
+                self.count.passed += 1
+            }
+            // `WRONG: …`, `FAILED: …`, `NOT FIXED: …`, or whatever else is not exact.
             ["lab", _, _, ..] => self.count.failed += 1,
-            [passed, "passed,", failed, "failed" | "failed,", ..] => {
+            [
+                passed,
+                "passed,",
+                failed,
+                "failed" | "failed," | "failed;",
+                ..,
+            ] => {
                 self.said = passed.parse().ok().zip(failed.parse().ok());
             }
             _ => {}
@@ -244,6 +256,16 @@ mod tests {
         let wrong = "lab emfile expected 20 found 19  WRONG: emfile is not exact\nlab refused expected 5 found 5 exact\n1 passed, 1 failed\n";
         assert_eq!(labs_of(wrong), count(1, 1, 0));
         let not = "lab emfile FAILED: nft is missing\nlab refused expected 5 found 5 exact\n1 passed, 1 failed\n";
+        assert_eq!(labs_of(not), count(1, 1, 0));
+    }
+
+    #[test]
+    fn a_remedy_that_does_not_help_is_a_failure() {
+        let helped = "lab emfile  {emfile 5}  with ulimit -n 512: {}  fixed\nlab refused  {refused 9}  no setting: nobody \
+                      listens\n2 passed, 0 failed; remedies: 1 helped, 0 did not, 1 are no setting\n";
+        assert_eq!(labs_of(helped), count(2, 0, 0));
+        let not = "lab a  {a 5}  with ulimit -n 512: {a 5}  NOT FIXED: 5 still lost to a\nlab b  {b 9}  no setting: it\n1 \
+                   passed, 1 failed; remedies: 0 helped, 1 did not, 1 are no setting\n";
         assert_eq!(labs_of(not), count(1, 1, 0));
     }
 

@@ -46,6 +46,7 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
         Cause::Enfile => file_max(context),
         Cause::SourceNotLocal => source_not_local(context),
         Cause::BindConflict | Cause::TupleBusy => port_taken(cause, context),
+        Cause::SelfConnect => self_connect(cause, context),
         Cause::PortsExhausted => ports(context),
         Cause::GaveUp => gave_up(context),
         Cause::SynUnanswered => unanswered(context),
@@ -224,6 +225,16 @@ fn source_not_local(context: &RemedyContext) -> Option<Remedy> {
     };
     let text = format!("{first}{others}: {}{c1m}", add(first));
     Some(Remedy::with(text, context.sources.iter().map(add)))
+}
+
+/// A port outside ip_local_port_range is never the kernel's own choice.
+fn self_connect(cause: Cause, context: &RemedyContext) -> Option<Remedy> {
+    let (_, port) = context.listener.as_deref()?.rsplit_once(':')?;
+    let port: u64 = port.parse().ok()?;
+    match context.host.ip_local_port_range.as_deref() {
+        Some(&[first, last]) if !(first..=last).contains(&port) => port_taken(cause, context),
+        _ => None,
+    }
 }
 
 fn port_taken(cause: Cause, context: &RemedyContext) -> Option<Remedy> {

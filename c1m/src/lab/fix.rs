@@ -141,13 +141,15 @@ impl Plan {
         )
     }
 
+    /// Whether the lab's cause took nothing, as in labs of what is got over.
+    pub(super) fn is_void(&self) -> bool {
+        self.remedies.is_empty()
+    }
+
     /// What the reports said to do.
     pub(super) fn remedies(&self) -> String {
         let remedies: Vec<&str> = self.remedies.iter().map(String::as_str).collect();
-        match remedies.is_empty() {
-            true => "nothing was lost to the lab's cause".to_owned(),
-            false => remedies.join("; "),
-        }
+        remedies.join("; ")
     }
 
     /// The settings, as they are pasted.

@@ -64,6 +64,7 @@ impl Sum {
     /// One more.
     pub(super) fn add(&mut self, done: &Done) {
         match done.end {
+            End::Exact if done.fixed == Some(Fixed::NotHelped) => self.failed += 1,
             End::Exact => self.exact += 1,
             End::Failed => self.failed += 1,
             End::Skipped => self.skipped += 1,

@@ -253,3 +253,11 @@ fn what_the_server_waited_for_is_told_with_its_numbers() {
     let text = remedy(Cause::ListenerGone, &context);
     assert!(text.contains("no other listener was there"), "{text}");
 }
+
+#[test]
+fn the_kernel_chooses_no_port_outside_its_range() {
+    let mut context = context();
+    assert_eq!(fixes(Cause::SelfConnect, &context), ["--ports kernel"]);
+    context.listener = Some("[::1]:40000".to_owned());
+    assert_eq!(fixes(Cause::SelfConnect, &context), [""; 0]);
+}
