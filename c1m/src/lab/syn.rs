@@ -11,6 +11,15 @@ pub(super) fn refused(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     )
 }
 
+/// The same with ports of the kernel's choice, which the client never learns: connect() fails at once.
+pub(super) fn refused_kernel_ports(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    refused_at(
+        bench,
+        "--target 127.0.0.1:8000 --sources 127.0.1.1-2 --ips 2 --ports kernel",
+        2,
+    )
+}
+
 /// No listener on the port, IPv6.
 pub(super) fn refused_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     refused_at(bench, "--target [::1]:8000 --sources ::1 --ips 1", 1)

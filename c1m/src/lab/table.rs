@@ -176,6 +176,12 @@ pub static LABS: &[Lab] = &[
         run: syn::refused,
     },
     Lab {
+        name: "refused-kernel-ports",
+        cause: "refused",
+        about: "the same, and the client never learns which ports it had",
+        run: syn::refused_kernel_ports,
+    },
+    Lab {
         name: "refused-ipv6",
         cause: "refused",
         about: "nobody listens on ::1 either",

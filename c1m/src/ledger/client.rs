@@ -5,12 +5,12 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
+use c1m_common::{config::changed, tuple::Tuple, tuple::mapped_v4};
 
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
     load::{
-        outcome::{Outcome, Slab, Speed, Stage},
+        outcome::{Slab, Speed, Stage},
         tuples::Tuples,
     },
     trace::read::Snapshot,
@@ -130,7 +130,7 @@ pub fn book(
                 tuples.source(index).port()
             },
         );
-        let facts = told.of(source, &outcome);
+        let (source, facts) = told.of(index, source, &outcome);
         let attempt = Attempt {
             outcome,
             facts,
@@ -162,58 +162,6 @@ pub fn book(
         }
     }
     (ledger, speed)
-}
-
-/// What the kernel side tells of the attempts.
-struct Told<'a> {
-    run: &'a Run<'a>,
-    last: &'a HashMap<Tuple, Facts>,
-    /// Ports of the kernel's choice are taken again by other attempts: all of those with an entry, by tuple.
-    every: HashMap<Tuple, Vec<&'a Facts>>,
-}
-
-/// How much later than an attempt its socket may be closed.
-const CLOSING_NS: u64 = 2_000_000;
-
-impl<'a> Told<'a> {
-    fn new(run: &'a Run<'a>, snapshot: &'a Snapshot) -> Self {
-        let mut every = HashMap::<_, Vec<_>>::new();
-        if run.tuples.kernel_ports() {
-            let earlier = snapshot
-                .generations
-                .iter()
-                .map(|(tuple, facts)| (tuple, facts));
-            for (tuple, facts) in earlier.chain(&snapshot.facts) {
-                every.entry(*tuple).or_default().push(facts);
-            }
-        }
-        Self {
-            run,
-            last: &snapshot.facts,
-            every,
-        }
-    }
-
-    /// The facts of one attempt.
-    fn of(&self, source: SocketAddr, outcome: &Outcome) -> Option<&'a Facts> {
-        if self.last.is_empty() {
-            return None;
-        }
-        let tuple = tuple(source, self.run.target);
-        if !self.run.tuples.kernel_ports() {
-            return self.last.get(&tuple);
-        }
-        let time = |ms: u32| self.run.epoch_ns + u64::from(ms) * 1_000_000;
-        let began = time(outcome.started_ms);
-        let ended = match outcome.stage {
-            Stage::InFlight | Stage::Established => u64::MAX,
-            Stage::Lost | Stage::Closed | Stage::WorkerDied => time(outcome.ended_ms) + CLOSING_NS,
-            _ => began + u64::from(outcome.settle_us) * 1_000 + CLOSING_NS,
-        };
-        let in_time = |facts: &&&Facts| (began..ended).contains(&facts.first_ns);
-        let facts = self.every.get(&tuple)?.iter().filter(in_time);
-        facts.min_by_key(|facts| facts.first_ns).copied()
-    }
 }
 
 /// The tuple of an attempt from `source` to `target`.
@@ -249,6 +197,10 @@ pub fn target(tuple: &Tuple) -> SocketAddr {
         tuple.server_port,
     )
 }
+
+mod told;
+
+use told::Told;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 }
 
 /// Errors that connect() may return at once, but that an answer or silence made.
-fn comes_from_the_network(errno: i32) -> bool {
+pub fn comes_from_the_network(errno: i32) -> bool {
     matches!(
         errno,
         libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT
@@ -83,6 +83,8 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     let gave_up = matches!(attempt.outcome.stage, Stage::GaveUp | Stage::InFlight);
     let Some(facts) = attempt.facts else {
         return match errno {
+            // Whose port is not known may have facts that are not known to be its own.
+            _ if attempt.outcome.port == 0 => sight.unexplained(),
             _ if gave_up => sight.by_silence(Cause::GaveUp),
             libc::ETIMEDOUT => sight.by_silence(Cause::SynUnanswered),
             errno if is_icmp(errno) => sight.by_silence(Cause::IcmpError),

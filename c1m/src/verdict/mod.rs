@@ -12,7 +12,7 @@ mod tests;
 
 use c1m_common::fact::Facts;
 
-pub use client::judge_client;
+pub use client::{comes_from_the_network, judge_client};
 pub use rules::{Trouble, trouble};
 pub use server::{Ends, ServerVerdict, judge_server, judge_unsent};
 

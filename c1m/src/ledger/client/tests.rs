@@ -1,10 +1,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
-use c1m_common::fact::{SkbDrop, last_drop, segment};
+use c1m_common::fact::{Facts, SkbDrop, last_drop, segment};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     causes::Cause,
+    load::outcome::Outcome,
     trace::read::Names,
     verdict::{Context, Sight},
 };
@@ -75,6 +76,61 @@ fn attempts_that_had_the_same_port_one_after_another_keep_their_own_facts() {
         (2, 1),
         "{ledger:#?}"
     );
+}
+
+#[test]
+fn attempts_that_never_learnt_their_port_have_what_nobody_else_has() {
+    let tuples = Tuples::new([127, 0, 1, 1].into(), 1, 4, None, 4).unwrap();
+    let slab = Slab::create(4).unwrap();
+    let refused = |port, started_ms, stage| Outcome {
+        stage,
+        tries: 1,
+        errno: libc::ECONNREFUSED as u16,
+        port,
+        started_ms,
+        settle_us: 100,
+        ..Outcome::default()
+    };
+    // The second began after the third: it was tried again.
+    slab.set(0, refused(0, 10, Stage::Failed));
+    slab.set(1, refused(0, 30, Stage::Connect));
+    slab.set(2, refused(0, 20, Stage::Failed));
+    slab.set(3, refused(30_003, 20, Stage::Failed));
+    let ms = 1_000_000;
+    let mut snapshot = Snapshot::default();
+    for (port, first_ns, reason) in [
+        (30_000, 10 * ms, 2),
+        (30_001, 20 * ms, 3),
+        (30_002, 30 * ms, 1),
+        (30_003, 20 * ms, 2),
+    ] {
+        let tuple = tuple(([127, 0, 1, 1], port).into(), TARGET.into());
+        snapshot
+            .facts
+            .insert(tuple, dropped(first_ns + 2_000, reason));
+    }
+    let ledger = booked(&tuples, &slab, &snapshot);
+    let found: Vec<_> = ledger
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.source.as_str(), attempt.verdict.as_str()))
+        .collect();
+    let expected = [
+        ("127.0.1.1:30000", "refused"),
+        ("127.0.1.1:30002", "netfilter-in"),
+        ("127.0.1.1:30001", "neighbour"),
+        ("127.0.1.1:30003", "refused"),
+    ];
+    assert_eq!(found, expected);
+
+    // Without an entry nothing is known: least of all that no RST came.
+    let ledger = booked(&tuples, &slab, &Snapshot::default());
+    let verdicts: Vec<_> = ledger
+        .attempts
+        .iter()
+        .map(|attempt| attempt.verdict.as_str())
+        .collect();
+    assert_eq!(verdicts[..3], ["not-observable"; 3]);
 }
 
 proptest! {
