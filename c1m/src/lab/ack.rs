@@ -100,7 +100,7 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
 
 /// The client's side of [`burst_namespace`].
 pub(super) const BURST_CLIENT: &str =
-    "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 10s";
+    "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 30s";
 
 /// A second namespace whose SYN-ACKs to the lab's own wait for its hardware address, which it does not get
 /// to know before [`release_burst`]: then all of them leave at once, and all final ACKs with them.

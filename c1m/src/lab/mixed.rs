@@ -16,6 +16,7 @@ use super::{
     foreign::{Foreign, bind},
     process::{POLL, Place, more_files, tool},
     truth::Truth,
+    witness::{SYNS, element, elements},
 };
 
 /// 10,000 attempts from ten sources. One of these is on no interface, of one a rule drops the SYNs, of one another
@@ -296,7 +297,7 @@ impl Injector {
 /// Where a connection comes from, as the packet filter writes it.
 fn source(connection: &Socket) -> anyhow::Result<String> {
     let address = connection.peer_addr()?.as_socket().context("an address")?;
-    Ok(format!("{} . {}", address.ip(), address.port()))
+    Ok(element(address))
 }
 
 /// A packet filter that drops SYNs when told to, and counts those that it drops and lets pass by their sources.
@@ -344,45 +345,9 @@ impl Filter {
     }
 }
 
-/// The SYNs to the lab's port, as nft writes them.
-const SYNS: &str = "tcp dport 8000 tcp flags & (syn|ack) == syn";
-
-/// The elements of a set and how many packets each counted, as `nft list set` prints them.
-fn elements(text: &str) -> BTreeMap<String, u64> {
-    let Some((_, list)) = text.split_once("elements = {") else {
-        return BTreeMap::new();
-    };
-    let list = list.split('}').next().unwrap_or_default();
-    let element = |text: &str| {
-        let (source, counted) = text.trim().split_once(" counter packets ")?;
-        let packets = counted.split(' ').next()?.parse().ok()?;
-        Some((source.to_owned(), packets))
-    };
-    list.split(',').filter_map(element).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_elements_of_a_set_are_read_with_their_counts() {
-        let text = "table inet mixed {\n\tset dropped {\n\t\ttype ipv4_addr . inet_service\n\t\tsize 65535\n\
-                    \t\telements = { 127.0.1.1 . 10000 counter packets 1 bytes 60, \
-                    127.0.1.1 . 10001 counter packets 12 bytes 720,\n\
-                    \t\t\t     127.0.1.2 . 10000 counter packets 2 bytes 120 }\n\t}\n}\n";
-        let expected = [
-            ("127.0.1.1 . 10000", 1),
-            ("127.0.1.1 . 10001", 12),
-            ("127.0.1.2 . 10000", 2),
-        ];
-        let expected = expected.map(|(source, packets)| (source.to_owned(), packets));
-        assert_eq!(elements(text), expected.into());
-        assert_eq!(
-            elements("table inet mixed {\n\tset dropped {\n\t}\n}\n").len(),
-            0
-        );
-    }
 
     #[test]
     fn a_timeline_ends_without_a_fault() {

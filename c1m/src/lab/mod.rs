@@ -41,6 +41,7 @@ mod table;
 mod teardown;
 mod traced;
 mod truth;
+mod witness;
 
 pub use runner::main;
 pub use table::LABS;
