@@ -77,9 +77,13 @@ pub struct Config {
     pub nr_accept: u32,
     /// accept4()
     pub nr_accept4: u32,
+    /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel; `u32::MAX` if it has none.
+    pub reason_netfilter_drop: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 26 * 4);
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 28 * 4);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

@@ -81,6 +81,8 @@ pub mod end_flag {
     pub const FORGOTTEN: u8 = 1 << 4;
     /// TCP ran out of memory or of orphans (`tcp_check_oom`).
     pub const OUT_OF_MEMORY: u8 = 1 << 5;
+    /// In SYN_SENT it answered a SYN-ACK with an RST.
+    pub const REFUSED_SYNACK: u8 = 1 << 6;
 }
 
 /// Drops of one kind of segment of one attempt, by `kfree_skb`.
@@ -172,8 +174,8 @@ pub struct Facts {
     pub syns_freed_unseen: u16,
     /// How often the server gave up the request after its last SYN-ACK (`reqsk_timer_handler`).
     pub requests_expired: u16,
-    /// Zero.
-    pub pad: u16,
+    /// How often its timer found the request's listener closed, and gave it up for that.
+    pub requests_orphaned: u16,
     /// Segments freed with a drop reason, by [`segment`].
     pub skb_drops: [SkbDrop; segment::COUNT],
     /// SYN retransmits by the client.
@@ -191,6 +193,8 @@ pub struct Facts {
     pub unsent: u32,
     /// Zero.
     pub pad_end: u32,
+    /// Segments after the handshake's first two, of either end, that the packet filter dropped.
+    pub filtered: SkbDrop,
 }
 
 /// Values of [`Facts::last_drop`].
@@ -209,7 +213,7 @@ const _: () = {
     assert!(size_of::<SkbDrop>() == 16);
     assert!(size_of::<End>() == 24);
     assert!(size_of::<QueueState>() == 16);
-    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 8 + 8);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 8 + 8 + 16);
     assert!(core::mem::offset_of!(Facts, client) == 48);
     assert!(core::mem::offset_of!(Facts, queue) == 96);
     assert!(core::mem::offset_of!(Facts, syn_drops) == 112);

@@ -96,9 +96,13 @@ pub struct Offsets {
     pub regs_first: u32,
     /// Its second argument there
     pub regs_second: u32,
+    /// `sock_common.skc_listener`: a request's
+    pub req_listener: u32,
+    /// `neighbour.arp_queue.prev`: the packet that was queued last
+    pub neigh_last: u32,
 }
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 46 * 4);
+const _: () = assert!(size_of::<Offsets>() == 48 * 4);

@@ -50,8 +50,10 @@ pub mod event {
     pub const SERVER_TIME_WAIT_REFUSED: usize = 3;
     /// A port that connect() tried was held by TIME_WAIT (`tcp_twsk_unique`).
     pub const PORT_IN_TIME_WAIT: usize = 4;
+    /// A listener was closed.
+    pub const LISTENER_CLOSED: usize = 5;
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 }
 
 /// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
@@ -114,7 +116,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 104);
-    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 40);
+    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48);
 };
 
 impl EndStats {

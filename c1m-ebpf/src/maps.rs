@@ -151,6 +151,8 @@ pub(crate) struct Timer {
     pub(crate) sequence: u32,
     /// The byte that counts its time-outs.
     pub(crate) timeouts: u32,
+    /// Whether its listener was closed.
+    pub(crate) orphaned: u64,
 }
 
 /// This CPU's counters.

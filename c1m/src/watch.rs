@@ -8,7 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{config::changed, state, stats::EndStats, tuple::Tuple};
+use c1m_common::{
+    config::changed,
+    state,
+    stats::{EndStats, event},
+    tuple::Tuple,
+};
 
 use crate::{
     causes::Cause,
@@ -258,6 +263,13 @@ impl Watch {
         }
     }
 
+    /// Whether `fact` is seen in the functions that make it, and not inferred.
+    fn is_seen_in_functions(&self, fact: Fact) -> bool {
+        let taken = self.tracer.iter().flat_map(|tracer| &tracer.choice.taken);
+        let mut told = taken.filter(|hook| hook.fact == fact);
+        told.any(|hook| hook.backend != Backend::Tracepoint)
+    }
+
     fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
         let has = |fact| {
             self.tracer
@@ -278,6 +290,8 @@ impl Watch {
             conntrack_dropped: rose("ConntrackDrop", At::Both)
                 || rose("ConntrackEarlyDrop", At::Both),
             cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
+            listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
+            request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
         }
     }
 
@@ -364,11 +378,7 @@ impl Watch {
         let Some(Ok(stats)) = self.tracer.as_ref().map(Tracer::stats) else {
             return States::default();
         };
-        let hooked = self
-            .tracer
-            .iter()
-            .flat_map(|tracer| &tracer.choice.taken)
-            .any(|hook| hook.fact == Fact::TimeWait && hook.backend != Backend::Tracepoint);
+        let hooked = self.is_seen_in_functions(Fact::TimeWait);
         let time_wait = |end: &EndStats| match hooked {
             true => end.time_wait_seen,
             false => end.time_wait,

@@ -65,8 +65,13 @@ fn freed(event: &Event) -> Option<()> {
     let conntrack_full = core::mem::take(&mut window.conntrack_full) != 0;
     let mut tuple = NOBODY;
     let from = header.traced(&mut tuple)?;
-    // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client.
-    if (from == Side::Server) != header.is_synack() || !folding() {
+    let told = tells_why(event);
+    let filtered = told
+        && header.flags & SYN == 0
+        && (config!(kfree_skb_args) < 3 || event.reason == config!(reason_netfilter_drop));
+    // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client, but for what a rule
+    // makes of it.
+    if (from == Side::Server) != header.is_synack() && !filtered || !folding() {
         return None;
     }
     let owner = Ptr(event.skb.read::<u64>(offset!(skb_sk))?);
@@ -101,7 +106,14 @@ fn freed(event: &Event) -> Option<()> {
         flags,
         pad: 0,
     };
-    let told = tells_why(event);
+    if filtered {
+        let facts = entry(&tuple, hook::DROP)?;
+        let count = facts.filtered.count + 1;
+        facts.filtered = SkbDrop { count, ..drop };
+        if from == Side::Server {
+            return None;
+        }
+    }
     if header.is_syn() {
         syn_freed(&tuple, header.sequence, &drop, told)
     } else if header.is_synack() {

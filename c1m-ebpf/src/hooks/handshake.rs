@@ -45,6 +45,12 @@ pub(crate) fn answered(tuple: &Tuple) {
 #[raw_tracepoint(tracepoint = "neigh_event_send_done")]
 pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
     let key = Ptr(ctx.arg(0));
+    // What waits is the packet that was queued last. Behind a gateway the address is not the client's.
+    if ctx.arg::<u64>(1) as i32 == 1
+        && let Some(last) = key.follow(offset!(neigh_last))
+    {
+        let _ = queued(last);
+    }
     if ctx.arg::<u64>(1) as i32 == 1
         && let (Some(window), Some(key)) = (window(), key.read(offset!(neigh_key)))
     {

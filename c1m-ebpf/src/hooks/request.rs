@@ -8,6 +8,7 @@ use aya_ebpf::{
 use c1m_common::{
     config::phase,
     fact::{ack_refusal, syn_drop},
+    state::LISTEN,
     stats::hook,
     tuple::Tuple,
 };
@@ -17,7 +18,7 @@ use crate::{
     fold::{
         NOBODY, ack_refused, begin, count_syn_drop, entry, entry_of, has_entries, lose, syn_dropped,
     },
-    kernel::{Ptr, Side, is_traced_namespace, sock_inum, traced_request},
+    kernel::{Ptr, Side, is_traced_namespace, sock_inum, sock_state, traced_request},
     listeners::{self, NO_QUEUE, classify},
     maps::{Window, config, folding, offset, phase, stats, window},
     segment::Header,
@@ -253,6 +254,8 @@ fn timer_fires(args: &impl Arguments) -> Option<()> {
     traced_request(request, &mut timer.tuple)?;
     timer.timeouts = u32::from(request.read::<u8>(offset!(req_num_timeout))?);
     timer.sequence = request.read(offset!(rcv_isn)).unwrap_or(0);
+    let listener = sock_state(Ptr(request.read(offset!(req_listener)).unwrap_or(0)));
+    timer.orphaned = u64::from(listener.is_some_and(|state| state != LISTEN));
     timer.request = request.0;
     Some(())
 }
@@ -285,6 +288,11 @@ fn timer_fired() -> Option<()> {
         0 => entry(&timer.tuple, hook::TIMER)?,
         sequence => entry_of(&timer.tuple, sequence, hook::TIMER)?,
     };
-    facts.requests_expired = facts.requests_expired.saturating_add(1);
+    // Another listener may have taken it over, as a new request: then it goes on.
+    let times = match timer.orphaned {
+        0 => &mut facts.requests_expired,
+        _ => &mut facts.requests_orphaned,
+    };
+    *times = times.saturating_add(1);
     Some(())
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::{kprobe, raw_tracepoint},
     programs::{ProbeContext, RawTracePointContext},
 };
-use c1m_common::{state::SYN_SENT, stats::hook};
+use c1m_common::{fact::end_flag, state::SYN_SENT, stats::hook};
 
 use super::function::Arguments as _;
 use crate::{
@@ -70,11 +70,18 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
         };
-        let facts = if header.is_syn() {
+        // A connecting socket knows its own SYN.
+        let connecting = sock_state(sk) == Some(SYN_SENT);
+        let facts = if connecting {
+            entry_of(&tuple, syn_sequence(sk)?, hook::SEND_RESET)?
+        } else if header.is_syn() {
             entry_of(&tuple, header.sequence, hook::SEND_RESET)?
         } else {
             entry(&tuple, hook::SEND_RESET)?
         };
+        if connecting && header.is_synack() {
+            end(facts, side).flags |= end_flag::REFUSED_SYNACK;
+        }
         (facts, side)
     };
     let end = end(facts, side);

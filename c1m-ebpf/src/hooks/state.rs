@@ -6,7 +6,7 @@ use c1m_common::{
     config::{changed, phase},
     fact::end_flag,
     state::*,
-    stats::{EndStats, hook},
+    stats::{EndStats, event, hook},
     tuple::Tuple,
 };
 
@@ -47,6 +47,9 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
         }
         (LISTEN, _) => {
             if let Some(port) = listeners::remove(sk) {
+                if phase() == phase::RUNNING {
+                    stats.events[event::LISTENER_CLOSED] += 1;
+                }
                 debug!(
                     &ctx,
                     "port {} of namespace {} has lost a listener", port.port, port.namespace
@@ -259,7 +262,8 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     end.err = err as u16;
     end.from = from;
     end.to = to;
-    let told = end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY);
+    let told =
+        end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY | end_flag::REFUSED_SYNACK);
     end.flags = told
         | if local { end_flag::LOCAL } else { 0 }
         | if exiting { end_flag::EXITING } else { 0 }

@@ -253,10 +253,13 @@ pub static TABLE: &[Row] = &[
         phase: Syn,
         title: "netfilter dropped the SYN on the way in",
         what: "A rule at PREROUTING or INPUT dropped it (nf_hook_slow(), or nft_do_chain() itself for a drop \
-               of nftables). A REJECT answers as well, by RST or ICMP.",
+               of nftables). A REJECT answers as well, by RST or ICMP, and so ends connections that stand.",
         client_sees: "ETIMEDOUT or its own timeout; ECONNREFUSED or EHOSTUNREACH at once for a REJECT",
         server_sees: "nothing",
-        facts: &["kfree_skb(SYN) with reason NETFILTER_DROP on the way in"],
+        facts: &[
+            "kfree_skb(SYN) with reason NETFILTER_DROP on the way in",
+            "or that of a later segment, and a RST at one end that the other, which stands, did not send",
+        ],
         hooks: &["kfree_skb"],
         counter: None,
         recoverable: true,
@@ -532,7 +535,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenDrops"),
         recoverable: true,
         remedy: "see to memory (memory.max, tcp_mem) and to a route back to the client",
-        lab: None,
+        lab: Some("no-request-memory"),
     },
     Row {
         cause: TimeWaitHit,
@@ -577,15 +580,16 @@ pub static TABLE: &[Row] = &[
         phase: Listener,
         title: "TCP Fast Open fell back or was refused",
         what: "tcp_try_fastopen() did not take the data in the SYN: no valid cookie, or the fast open queue \
-               of the listener was full. An ordinary handshake follows.",
+               of the listener was full. An ordinary handshake follows, so it decides no attempt: the report says in a \
+               note how many SYNs it met.",
         client_sees: "a round trip more",
         server_sees: "an ordinary connection",
-        facts: &["kfree_skb(SYN) with reason TCP_FASTOPEN"],
-        hooks: &["kfree_skb", "tcp_try_fastopen (kprobe)"],
+        facts: &["the counter TCPFastOpenListenOverflow rose"],
+        hooks: &["the host's counters"],
         counter: Some("TCPFastOpenListenOverflow"),
         recoverable: true,
         remedy: "a longer queue: the value of setsockopt(TCP_FASTOPEN) at the listener",
-        lab: None,
+        lab: Some("fastopen"),
     },
     Row {
         cause: SynackLost,
@@ -615,7 +619,7 @@ pub static TABLE: &[Row] = &[
         server_sees: "the request is reset",
         facts: &[
             "kfree_skb(SYN-ACK) at the client with reason TCP_INVALID_ACK_SEQUENCE or TCP_RFC7323_PAWS",
-            "tcp_send_reset from the client's socket in SYN_SENT",
+            "or tcp_send_reset from the client's socket in SYN_SENT, in answer to a SYN-ACK",
         ],
         hooks: &["tcp_send_reset", "kfree_skb"],
         counter: Some("PAWSActive"),
@@ -815,10 +819,17 @@ pub static TABLE: &[Row] = &[
         client_sees: "ECONNRESET, or half-open",
         server_sees: "nothing",
         facts: &[
-            "the listener went from LISTEN to CLOSE",
-            "then a RST to, or a drop of, the final ACK with reason NO_SOCKET",
+            "a listener of the port went from LISTEN to CLOSE",
+            "then a RST to, or a drop of, the final ACK with reason NO_SOCKET, or TCP_FLAGS by another listener of the \
+             port",
+            "or the request's timer found its listener closed",
         ],
-        hooks: &["inet_sock_set_state", "tcp_send_reset", "kfree_skb"],
+        hooks: &[
+            "inet_sock_set_state",
+            "tcp_send_reset",
+            "kfree_skb",
+            "reqsk_timer_handler (fentry, kprobe)",
+        ],
         counter: Some("TCPMigrateReqFailure"),
         recoverable: false,
         remedy: "keep one listening socket open across restarts (pass the descriptor on), or \

@@ -20,6 +20,11 @@ pub(super) fn listener_gone(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     gone(bench, Heir::None)
 }
 
+/// Another listener has joined the port before (SO_REUSEPORT), but takes over nothing.
+pub(super) fn listener_gone_reuseport(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    gone(bench, Heir::Stranger)
+}
+
 /// The other listener takes the requests over: nothing is lost.
 pub(super) fn listener_gone_migrate(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     gone(bench, Heir::Migrates)
@@ -52,6 +57,7 @@ pub(super) fn listener_closed_migrate(bench: &mut Bench) -> anyhow::Result<Vec<O
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heir {
     None,
+    Stranger,
     Migrates,
 }
 

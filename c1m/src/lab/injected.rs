@@ -20,6 +20,14 @@ pub(super) fn of_client(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     )
 }
 
+/// A rule answers what the server says with a reset: the client's end stands.
+pub(super) fn of_server(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    injected(
+        bench,
+        "ip daddr 127.0.1.2 tcp sport 8000 tcp flags & (syn|rst) == 0x0",
+    )
+}
+
 fn injected(bench: &mut Bench, matching: &str) -> anyhow::Result<Vec<Outcome>> {
     let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
     let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 60s");

@@ -15,6 +15,7 @@ mod cgroup;
 mod child;
 mod close;
 mod dice;
+mod fastopen;
 mod fix;
 mod foreign;
 mod gone;

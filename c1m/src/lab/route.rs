@@ -98,6 +98,12 @@ impl Route {
         );
         tool("nft", &["-f", "-"], &rule, Some(&self.router)).map(drop)
     }
+
+    /// It drops nothing any more.
+    pub(super) fn mend(&self) -> anyhow::Result<()> {
+        let words = ["delete", "table", "inet", "c1m"];
+        tool("nft", &words, "", Some(&self.router)).map(drop)
+    }
 }
 
 /// A veth pair from `ns` (`None`: the lab's own) to another namespace.

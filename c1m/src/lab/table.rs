@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, child, close, gone, injected, life, listener, local, mixed, notes, path, policy,
-    ports, reuse, rewrite, rules, silence, syn, teardown,
+    Lab, ack, child, close, fastopen, gone, injected, life, listener, local, mixed, notes, path,
+    policy, ports, reuse, rewrite, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -230,6 +230,18 @@ pub static LABS: &[Lab] = &[
         run: listener::accept_queue_full_syn_ipv6,
     },
     Lab {
+        name: "no-request-memory",
+        cause: "no-request-memory",
+        about: "a server that has no route back to its clients: no SYN becomes a request",
+        run: child::no_request_memory,
+    },
+    Lab {
+        name: "fastopen",
+        cause: "fastopen",
+        about: "SYNs with data meet a full queue of TCP Fast Open, and go the usual way",
+        run: fastopen::fastopen,
+    },
+    Lab {
         name: "time-wait-hit",
         cause: "time-wait-hit",
         about: "SYNs that look older than the connection whose TIME_WAIT the server has",
@@ -356,6 +368,12 @@ pub static LABS: &[Lab] = &[
         run: gone::listener_gone,
     },
     Lab {
+        name: "listener-gone-reuseport",
+        cause: "listener-gone",
+        about: "the same with a second listener on the port, which takes nothing over",
+        run: gone::listener_gone_reuseport,
+    },
+    Lab {
         name: "listener-gone-migrate",
         cause: "listener-gone",
         about: "the same with tcp_migrate_req: the second listener takes over, nothing is lost",
@@ -396,6 +414,12 @@ pub static LABS: &[Lab] = &[
         cause: "netfilter-in",
         about: "a rule answers clients of standing connections with resets",
         run: injected::of_client,
+    },
+    Lab {
+        name: "netfilter-in-standing-server",
+        cause: "netfilter-in",
+        about: "a rule answers the server's segments with resets: the clients stand alone",
+        run: injected::of_server,
     },
     Lab {
         name: "closed-by-server",

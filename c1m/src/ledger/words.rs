@@ -25,6 +25,12 @@ pub fn describe(case: &Case<'_>, names: &Names) -> Vec<String> {
         refused(facts, &mut lines);
         again(facts.syn_retransmits, "SYN", &mut lines);
         again(facts.synack_retransmits, "SYN-ACK", &mut lines);
+        if facts.filtered.count > 0 {
+            lines.push(freed("later segment", &facts.filtered, names));
+        }
+        if facts.requests_orphaned > 0 {
+            lines.push("the request's timer found its listener closed".to_owned());
+        }
         if facts.requests_expired > 0 {
             lines.push("the listener gave the request up after its last SYN-ACK".to_owned());
         }
@@ -198,6 +204,9 @@ fn end(whose: &str, end: &End, names: &Names, lines: &mut Vec<String>) {
             format!(": {reason}")
         };
         lines.push(format!("{whose} sent RST {}×{reason}", end.resets_sent));
+    }
+    if end.flags & end_flag::REFUSED_SYNACK != 0 {
+        lines.push(format!("{whose} answered a SYN-ACK with a RST"));
     }
     if end.resets_received > 0 {
         lines.push(format!("{whose} received RST {}×", end.resets_received));

@@ -142,7 +142,7 @@ async fn report(
 
 /// What the reader has to know of this run besides its sums.
 fn remarks(client: &ClientRun, sighting: &Sighting, traced_as_root: bool) -> Vec<String> {
-    let mut remarks = sighting.after_the_end();
+    let mut remarks = sighting.beside_the_table();
     if !sighting.sight.server_end {
         remarks.push(format!(
             "the server's end of {} is not on this host (or in a namespace that was not named): \

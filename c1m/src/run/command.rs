@@ -66,7 +66,7 @@ async fn report(
     let sighting = watch.end()?;
     let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended);
-    ledger.notes.extend(sighting.after_the_end());
+    ledger.notes.extend(sighting.beside_the_table());
     let ports = args
         .port
         .iter()

@@ -55,7 +55,7 @@ async fn report(
         true => watch.book_server(&sighting).await?,
         false => untraced(server, &watch.standing(&sighting.snapshot).await?),
     };
-    ledger.notes.extend(sighting.after_the_end());
+    ledger.notes.extend(sighting.beside_the_table());
     for death in server.deaths() {
         ledger.notes.push(format!("server {death}"));
     }

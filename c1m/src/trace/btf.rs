@@ -149,6 +149,8 @@ impl KernelTypes {
             regs_number: may("pt_regs", "orig_ax").offset,
             regs_first: may("pt_regs", "di").offset,
             regs_second: may("pt_regs", "si").offset,
+            req_listener: may("sock_common", "skc_listener").offset,
+            neigh_last: may("neighbour", "arp_queue.prev").offset,
         })
     }
 

@@ -1,13 +1,13 @@
 //! The client's view: our own client recorded what became of every attempt; facts and census say why.
 
 use c1m_common::{
-    fact::{Facts, segment},
+    fact::{Facts, end_flag, segment},
     state::ESTABLISHED,
 };
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
-    rules::{dropped_unseen, expired, is_icmp, met_icmp, server_gone, trouble},
+    rules::{dropped_unseen, expired, is_icmp, met_icmp, rejected_by_rule, server_gone, trouble},
 };
 use crate::{causes::Cause, load::outcome::Stage};
 
@@ -106,6 +106,9 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     {
         return trouble.cause;
     }
+    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
+        return Cause::SynackRejected;
+    }
     if dropped_unseen(facts) {
         return Cause::NotObservable;
     }
@@ -155,9 +158,21 @@ fn established(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 /// The client says established, the server has nothing.
 fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     let Some(facts) = attempt.facts else {
-        return context.sight.unexplained();
+        // The request of a listener that is closed goes with its timer's next look, and tells nobody.
+        let unseen = context.sight.listener_closed && !context.sight.request_timers;
+        return match unseen && attempt.server == ServerEnd::Absent {
+            true => Cause::NotObservable,
+            false => context.sight.unexplained(),
+        };
     };
     if let Some(cause) = server_gone(&facts.server) {
+        return cause;
+    }
+    // The server's end was reset, and not by the client's.
+    let reset = facts.server.from == ESTABLISHED
+        && i32::from(facts.server.err) == libc::ECONNRESET
+        && facts.client.resets_sent == 0;
+    if reset && let Some(cause) = rejected_by_rule(facts, context) {
         return cause;
     }
     if facts.server_established_ns != 0 {
@@ -178,6 +193,15 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     let errno = i32::from(attempt.outcome.errno);
     if let Some(facts) = attempt.facts {
         if let Some(cause) = server_gone(&facts.server) {
+            return cause;
+        }
+        // The server's end stands, and sent no reset.
+        let stands = matches!(attempt.server, ServerEnd::Accepted | ServerEnd::Queued);
+        if stands
+            && errno == libc::ECONNRESET
+            && facts.server.resets_sent == 0
+            && let Some(cause) = rejected_by_rule(facts, context)
+        {
             return cause;
         }
         // It never was established at the server: the ACK that was refused decided.
@@ -215,6 +239,9 @@ pub(super) fn recovered(facts: Option<&Facts>, context: &Context<'_>) -> Option<
         // A SYN-ACK is freed, too, when it comes twice to a client that needs but one.
         let twice = trouble.segment == segment::SYNACK && facts.syn_retransmits == 0;
         return (!twice).then_some(trouble.cause);
+    }
+    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
+        return Some(Cause::SynackRejected);
     }
     (facts.syn_retransmits > 0).then_some(match dropped_unseen(facts) {
         true => Cause::NotObservable,

@@ -56,6 +56,10 @@ pub struct Sight {
     pub conntrack_dropped: bool,
     /// A listener met ACKs whose syncookie was not valid (`SyncookiesFailed`).
     pub cookies_failed: bool,
+    /// A listener was closed.
+    pub listener_closed: bool,
+    /// Requests that were given up, by what their timer found.
+    pub request_timers: bool,
 }
 
 impl Sight {

@@ -23,7 +23,7 @@ fn any_end() -> impl Strategy<Value = End> {
             err,
             from: from % 13,
             to: to % 13,
-            flags: flags % 64,
+            flags: flags % 128,
             resets_sent: resets_sent % 3,
             reset_reason: reason,
             icmp_err: icmp % 2 * 113,
@@ -47,7 +47,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         prop::array::uniform3(drop),
         prop::array::uniform5(0..3_u64),
         (0..3_u16, 0..3_u16, any::<u8>(), 0..3_u32),
-        any::<[u16; ack_refusal::COUNT + 2]>(),
+        any::<[u16; ack_refusal::COUNT + 3]>(),
     )
         .prop_map(
             |(client, server, syn_drops, skb_drops, times, counts, more)| Facts {
@@ -67,13 +67,15 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 ack_refusals: [more[0], more[1], more[2], more[3]].map(|count| count % 3),
                 syns_freed_unseen: more[4] % 3,
                 requests_expired: more[5] % 3,
+                requests_orphaned: more[6] % 3,
+                filtered: skb_drops[0],
                 ..Facts::default()
             },
         )
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 11]>().prop_map(|b| Sight {
+    any::<[bool; 13]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         syns: b[2],
@@ -85,6 +87,8 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         cookies_failed: b[8],
         acks: b[9],
         conntrack: b[10],
+        listener_closed: b[11],
+        request_timers: b[12],
     })
 }
 

@@ -37,9 +37,11 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         let segment = usize::from(last - last_drop::SKB);
         let drop = facts.skb_drops.get(segment)?;
         let cause = match segment {
+            // It met the child that TCP Fast Open had made of an earlier one: a duplicate.
+            segment::SYN if context.names.drop_reason_name(drop) == "TCP_FASTOPEN" => return None,
             segment::SYN => syn_freed(drop, context),
             segment::SYNACK => synack_freed(drop, context),
-            _ if is_stray(drop, context) => return None,
+            _ if is_stray(drop, context) => return disowned(facts, drop, context),
             _ => ack_freed(drop, facts, context),
         };
         return Some(Trouble { cause, segment });
@@ -85,7 +87,6 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     match context.names.drop_reason_name(drop) {
         "NO_SOCKET" => Cause::Refused,
         "TCP_INVALID_SYN" => Cause::StaleEstablished,
-        "TCP_FASTOPEN" => Cause::Fastopen,
         _ => on_the_way(drop, context),
     }
 }
@@ -102,6 +103,21 @@ fn synack_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
 /// is an ACK of a connection that is long gone.
 fn is_stray(drop: &SkbDrop, context: &Context<'_>) -> bool {
     is_cookie(drop, context) && !context.sight.cookies_failed
+}
+
+/// The trouble of a final ACK that no listener knew what to do with: its request went with the listener that had it.
+/// None if nothing says so, or if the request may have expired before.
+fn disowned(facts: &Facts, drop: &SkbDrop, context: &Context<'_>) -> Option<Trouble> {
+    let sight = &context.sight;
+    let expired = match sight.request_timers {
+        true => facts.requests_expired > 0,
+        false => facts.synack_retransmits > 0,
+    };
+    let met_client = facts.client.resets_received > 0 || facts.client.from == ESTABLISHED;
+    (sight.listener_closed && !expired && met_client && drop.count > 0).then_some(Trouble {
+        cause: Cause::ListenerGone,
+        segment: segment::ACK,
+    })
 }
 
 /// Whether a listener took an ACK for one with a syncookie, and refused it.
@@ -218,10 +234,23 @@ pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
 /// SYN-ACKs that it sent again were not followed by anything.
 pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
     match (facts.requests_expired, facts.synack_retransmits) {
+        _ if facts.requests_orphaned > 0 => Some(Cause::ListenerGone),
         (0, 0) => None,
+        // The request of a listener that is closed goes with the timer's next look, and tells nobody.
+        (0, _) if context.sight.listener_closed && !context.sight.request_timers => {
+            Some(Cause::NotObservable)
+        }
         (0, _) => Some(context.sight.by_silence(Cause::RequestExpired)),
         _ => Some(Cause::RequestExpired),
     }
+}
+
+/// The packet filter's part in a reset that neither end sent: a rule rejects what belongs to a connection that
+/// stands.
+pub(super) fn rejected_by_rule(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
+    let drop = &facts.filtered;
+    let is_rule = drop.count > 0 && context.names.drop_reason_name(drop) == "NETFILTER_DROP";
+    is_rule.then(|| netfilter(drop, context))
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.

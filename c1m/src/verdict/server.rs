@@ -83,6 +83,7 @@ fn is_attempt(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     let freed = |kind: usize| facts.skb_drops[kind].count > 0;
     facts.syn_drops.iter().any(|&count| count > 0)
         || facts.requests_expired > 0
+        || facts.requests_orphaned > 0
         || freed(segment::SYN)
         || freed(segment::SYNACK)
         || facts.syn_retransmits > 0
@@ -108,6 +109,9 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
 fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Cause {
     if let Some(trouble) = trouble(facts, context) {
         return trouble.cause;
+    }
+    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
+        return Cause::SynackRejected;
     }
     if dropped_unseen(facts) {
         return Cause::NotObservable;

@@ -10,11 +10,13 @@ use c1m_common::{
 use super::*;
 use crate::load::outcome::Stage;
 
+mod late;
+
 mod functions;
 
 mod way;
 
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "NOT_SPECIFIED",
     "NETFILTER_DROP",
     "TCP_FLAGS",
@@ -25,6 +27,7 @@ const REASONS: [&str; 10] = [
     "IP_RPFILTER",
     "TCP_INVALID_ACK_SEQUENCE",
     "TCP_RFC7323_PAWS",
+    "TCP_FASTOPEN",
 ];
 
 fn sight() -> Sight {
@@ -249,98 +252,4 @@ fn who_gave_up_is_told_from_a_drop_before() {
     dropped.last_drop = last_drop::LISTENER + syn_drop::ACCEPT_QUEUE_FULL as u8;
     dropped.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] = 2;
     server(dropped, ServerEnd::Absent, lost(Cause::AcceptQueueFullSyn));
-}
-
-#[test]
-fn a_syn_ack_that_the_client_refused_is_told_from_one_that_was_lost() {
-    for (reason, flags, cause) in [
-        ("TCP_INVALID_ACK_SEQUENCE", 0, Cause::SynackRejected),
-        ("TCP_RFC7323_PAWS", 0, Cause::SynackRejected),
-        ("NETFILTER_DROP", 0, Cause::SynackLost),
-        ("NEIGH_FAILED", drop_flag::OUTPUT, Cause::SynackLost),
-    ] {
-        let facts = freed(segment::SYNACK, reason, flags);
-        let lost = Verdict::Lost(cause);
-        client(Stage::GaveUp, 0, Some(facts), ServerEnd::Request, lost);
-        let lost = ServerVerdict::NeverEstablished(cause);
-        server(facts, ServerEnd::Request, lost);
-    }
-}
-
-#[test]
-fn a_final_ack_that_fails_the_request_s_checks_is_rejected_wherever_the_kernel_says_so() {
-    for flags in [0, drop_flag::RX_LISTENER, drop_flag::RX_REQUEST] {
-        let facts = freed(segment::ACK, "TCP_RFC7323_PAWS", flags);
-        let lost = Verdict::Lost(Cause::AckRejected);
-        client(Stage::Established, 0, Some(facts), ServerEnd::Request, lost);
-    }
-}
-
-#[test]
-fn who_was_reset_before_he_saw_that_he_stood_is_told_like_one_who_did() {
-    let mut facts = freed(segment::ACK, "TCP_LISTEN_OVERFLOW", drop_flag::RX_LISTENER);
-    facts.skb_drops[segment::ACK].flags |= drop_flag::ACCEPT_QUEUE_FULL;
-    facts.server.resets_sent = 1;
-    facts.client = left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0);
-    for stage in [Stage::Failed, Stage::Lost] {
-        let lost = Verdict::Lost(Cause::AcceptQueueFullReset);
-        client(
-            stage,
-            libc::ECONNRESET,
-            Some(facts),
-            ServerEnd::Absent,
-            lost,
-        );
-    }
-}
-
-#[test]
-fn a_syn_that_meets_an_earlier_connection_is_told_by_what_the_server_has_of_it() {
-    for (reason, flags, cause) in [
-        ("NOT_SPECIFIED", drop_flag::RX_TIME_WAIT, Cause::TimeWaitHit),
-        (
-            "TCP_INVALID_SYN",
-            drop_flag::RX_OTHER,
-            Cause::StaleEstablished,
-        ),
-    ] {
-        let mut facts = freed(segment::SYN, reason, flags);
-        // The client answers the server's ACK with a reset.
-        facts.client.resets_sent = 2;
-        let lost = Verdict::Lost(cause);
-        client(Stage::GaveUp, 0, Some(facts), ServerEnd::Absent, lost);
-        facts.server_established_ns = 3;
-        let stands = Verdict::Standing(Some(cause));
-        client(
-            Stage::Established,
-            0,
-            Some(facts),
-            ServerEnd::Accepted,
-            stands,
-        );
-    }
-}
-
-#[test]
-fn an_ack_without_a_listener_or_without_a_child_is_told_when_the_client_is_reset() {
-    let mut facts = freed(segment::ACK, "NO_SOCKET", 0);
-    facts.server.resets_sent = 1;
-    let lost = Verdict::Lost(Cause::ListenerGone);
-    let reset = libc::ECONNRESET;
-    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, lost);
-    let facts = freed(segment::ACK, "TCP_LISTEN_OVERFLOW", drop_flag::RX_LISTENER);
-    let lost = Verdict::Lost(Cause::ChildFailed);
-    client(Stage::Established, 0, Some(facts), ServerEnd::Absent, lost);
-}
-
-#[test]
-fn what_the_host_aborted_is_no_close_of_the_server() {
-    let mut facts = Facts {
-        server: left(ESTABLISHED, CLOSE, libc::ECONNABORTED, 0),
-        ..Facts::default()
-    };
-    facts.server.resets_sent = 1;
-    let lost = Verdict::Lost(Cause::MemoryPressure);
-    let reset = libc::ECONNRESET;
-    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, lost);
 }
