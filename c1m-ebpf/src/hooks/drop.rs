@@ -114,22 +114,45 @@ fn freed(event: &Event) -> Option<()> {
             return None;
         }
     }
+    let segment = Freed {
+        header: &header,
+        tuple: &tuple,
+        told,
+    };
+    by_kind(&segment, &drop, event.receiver, &receiver)
+}
+
+/// A segment of a traced attempt.
+struct Freed<'a> {
+    header: &'a Header,
+    tuple: &'a Tuple,
+    /// Whether the kernel says why.
+    told: bool,
+}
+
+#[inline(always)]
+fn by_kind(segment: &Freed<'_>, drop: &SkbDrop, to: Ptr, receiver: &Receiver) -> Option<()> {
+    let Freed {
+        header,
+        tuple,
+        told,
+    } = *segment;
     if header.is_syn() {
-        syn_freed(&tuple, header.sequence, &drop, told)
+        syn_freed(tuple, header.sequence, drop, told)
     } else if header.is_synack() {
-        answered(&tuple);
+        answered(tuple);
         // A connecting socket knows its own SYN; one that is refused may acknowledge another.
-        let sequence = match sock_state(event.receiver) {
-            Some(SYN_SENT) => syn_sequence(event.receiver)?,
+        let sequence = match sock_state(to) {
+            Some(SYN_SENT) => syn_sequence(to)?,
             _ => header.acknowledged.wrapping_sub(1),
         };
-        synack_freed(&tuple, sequence, &drop, told)
+        synack_freed(tuple, sequence, drop, told)
     } else {
         let ack = Ack {
             syn_sequence: header.sequence.wrapping_sub(1),
             bare: header.flags & FIN == 0 && !header.has_payload(),
         };
-        ack_freed(&tuple, &drop, told, &receiver, &ack)
+        ack_freed(tuple, drop, told, receiver, &ack)
     }
 }
 
@@ -232,7 +255,7 @@ fn ack_freed(
     if drop.flags & (drop_flag::RX_OTHER | drop_flag::RX_TIME_WAIT) != 0 {
         return None;
     }
-    if !told && !(for_listener && full) {
+    if !(told || for_listener && full) {
         return None;
     }
     if !for_listener && !ack.bare {

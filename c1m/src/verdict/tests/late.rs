@@ -181,13 +181,15 @@ fn an_ack_that_no_listener_knows_went_with_one_only_if_one_was_closed() {
 
 #[test]
 fn a_rule_that_resets_a_standing_connection_is_told_if_the_other_end_stands() {
-    let mut facts = Facts::default();
-    facts.filtered = SkbDrop {
-        count: 1,
-        reason: reason("NETFILTER_DROP"),
-        ..SkbDrop::default()
+    let facts = Facts {
+        filtered: SkbDrop {
+            count: 1,
+            reason: reason("NETFILTER_DROP"),
+            ..SkbDrop::default()
+        },
+        client: left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0),
+        ..Facts::default()
     };
-    facts.client = left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0);
     let reset = libc::ECONNRESET;
     let rule = Verdict::Lost(Cause::NetfilterIn);
     client(Stage::Lost, reset, Some(facts), ServerEnd::Accepted, rule);
