@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{command, ebpf, lint, setup, tidy};
+use crate::{command, ebpf, lint, setup, tidy, vm};
 
 /// A lab that a machine may be unable to run: its name, why, and whether this machine could. Every other skip is a
 /// failure, for a test that did not run has shown nothing.
@@ -54,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
     total.add(step("tidy", || tidy::run().map(|()| Count::default())));
     total.add(step("tests", tests));
     total.add(step("labs", labs));
+    total.add(step("kernels", kernels));
     // The sum is the last line of all: a failure says no more after it.
     println!("{}", total.line());
     if total.failed > 0 {
@@ -117,6 +118,15 @@ fn labs() -> Result<Count> {
     let mut labs = Labs::default();
     let status = command::each_line(&mut c1m, |line| labs.line(line))?;
     Ok(with_status(labs.end(), status))
+}
+
+/// The same on other kernels, in emulated machines.
+fn kernels() -> Result<Count> {
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("the machines are x86_64, and they run the c1m of this host: none here");
+        return Ok(Count::default());
+    }
+    vm::test()
 }
 
 /// A run that says no failure and yet fails has one (it did not compile, or it crashed).

@@ -6,14 +6,18 @@ use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, ebpf, setup};
+use plan::Limits;
+
+use crate::{command, ebpf, setup, test::Count};
 
 mod apt;
+mod backend;
 mod initramfs;
 mod kernels;
 mod matrix;
 mod modules;
 mod packages;
+mod plan;
 mod qemu;
 
 /// What to boot, and what to do there.
@@ -25,15 +29,59 @@ pub(crate) struct Options {
     /// Run the labs, one line each, as `all` does without a command
     #[arg(long, conflicts_with = "command")]
     labs: bool,
+    /// Run the labs with each of these backends: all, or a list of auto, fentry, kprobe, tracepoint
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "auto",
+        conflicts_with = "command"
+    )]
+    backends: String,
+    /// How many machines run at once; an emulated machine takes one CPU of this host [default: its CPUs]
+    #[arg(long, value_name = "N")]
+    machines: Option<usize>,
     /// Memory of the machine
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY_MIB)]
     memory: u32,
-    /// How long one machine may run; a shell has no limit
-    #[arg(long, value_name = "MINUTES", default_value_t = 15)]
+    /// How long one machine may run, for each backend; a shell has no limit
+    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES)]
     minutes: u64,
     /// What to run inside; for one kernel without it, a shell on the console
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+impl Options {
+    fn limits(&self) -> Limits {
+        Limits {
+            memory_mib: self.memory,
+            time_max: Duration::from_secs(self.minutes * 60),
+            machines: self.machines.unwrap_or_else(cpus),
+        }
+    }
+}
+
+/// Every kernel of the matrix: the part of `cargo xtask test`. A kernel that cannot be had has failed.
+pub(crate) fn test() -> Result<Count> {
+    setup::vm_tools()?;
+    let all = ["all".to_owned()];
+    let (shares, mut count) = plan::standard(&kernels::chosen(&all)?);
+    let limits = Limits {
+        memory_mib: MEMORY_MIB,
+        time_max: Duration::from_secs(MINUTES * 60),
+        machines: cpus(),
+    };
+    count.add(plan::run(shares, limits));
+    Ok(count)
+}
+
+/// The memory of a machine.
+const MEMORY_MIB: u32 = 2048;
+/// How long it may run.
+const MINUTES: u64 = 10;
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What a machine does when it is up.
@@ -47,6 +95,7 @@ enum Work {
 /// Boots the kernels one after the other. Exits with the command's own status if it is not 0.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let series = kernels::chosen(&options.kernels)?;
+    let backends = backend::chosen(&options.backends)?;
     let work = work(options, series.len());
     if cfg!(not(target_arch = "x86_64")) {
         bail!(
@@ -60,7 +109,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ebpf::build_object()?;
     ebpf::build_c1m()?;
     if work == Work::Labs {
-        return matrix::run(&series, options);
+        let (shares, mut count) = plan::shares(&series, &backends);
+        count.add(plan::run(shares, options.limits()));
+        println!("{}", count.line());
+        if count.failed > 0 {
+            std::process::exit(1);
+        }
+        return Ok(());
     }
     for series in series {
         let kernel = kernels::get(series)?;
@@ -88,7 +143,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn work(options: &Options, kernels: usize) -> Work {
     if !options.command.is_empty() {
         Work::Command(options.command.clone())
-    } else if options.labs || kernels > 1 {
+    } else if options.labs || kernels > 1 || options.backends != "auto" {
         Work::Labs
     } else {
         Work::Shell
@@ -98,8 +153,7 @@ fn work(options: &Options, kernels: usize) -> Work {
 /// The shell script that does it inside.
 fn script(work: &Work) -> String {
     match work {
-        Work::Shell => "exec sh -l\n".to_owned(),
-        Work::Labs => matrix::SCRIPT.to_owned(),
+        Work::Shell | Work::Labs => "exec sh -l\n".to_owned(),
         // One word is a line of shell, several are a command and its arguments.
         Work::Command(words) => match words.as_slice() {
             [line] => format!("{line}\n"),

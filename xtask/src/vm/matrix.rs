@@ -1,73 +1,13 @@
-//! Every lab on every kernel: a line each, and their sum.
+//! What a console of the matrix tells, judged by what its kernel can tell with each backend.
 
-use std::time::{Duration, Instant};
-
-use anyhow::Result;
-
-use super::{Options, initramfs, kernels, kernels::Series, qemu::Machine};
+use super::{backend::Backend, plan::BACKEND_LINE, qemu::KERNEL_LOG};
 use crate::test::{Count, Labs};
-
-/// What a machine of the matrix runs: the programs are loaded once for their own sake, then the labs.
-pub(super) const SCRIPT: &str = "c1m trace --port 9 -- true\nc1m lab --all\n";
 
 /// How the console tells that a program was refused.
 const REFUSED: &str = "the verifier says";
 
-/// Runs the labs on each kernel. The last line is the sum; exits with 1 if anything failed.
-pub(super) fn run(series: &[Series<'_>], options: &Options) -> Result<()> {
-    let mut total = Count::default();
-    for series in series {
-        let begin = Instant::now();
-        let (name, count) = match one(*series, options) {
-            Ok(done) => done,
-            Err(error) => {
-                println!("{}: FAILED: {error:#}", series.name);
-                (series.name.to_owned(), FAILED)
-            }
-        };
-        let seconds = begin.elapsed().as_secs();
-        println!("== {name}: {} ({seconds} s)", count.line());
-        total.add(count);
-    }
-    println!("{}", total.line());
-    if total.failed > 0 {
-        std::process::exit(1);
-    }
-    Ok(())
-}
-
-const FAILED: Count = Count {
-    passed: 0,
-    failed: 1,
-    skipped: 0,
-};
-
-fn one(series: Series<'_>, options: &Options) -> Result<(String, Count)> {
-    let kernel = kernels::get(series)?;
-    let release = kernel.release.clone();
-    println!("== {release}");
-    let machine = Machine {
-        initramfs: initramfs::build(&kernel, SCRIPT)?,
-        kernel: kernel.image,
-        memory_mib: options.memory,
-        time_max: Some(Duration::from_secs(options.minutes * 60)),
-        interactive: false,
-    };
-    let mut seen = Seen::new(&release);
-    let ended = machine.run(|line| {
-        if let Some(told) = seen.line(line) {
-            println!("{release}  {told}");
-        }
-    })?;
-    if let Err(error) = ended.status() {
-        println!("{release}: FAILED: {error:#}");
-        seen.labs_failed = true;
-    }
-    Ok((release, seen.end()))
-}
-
-/// Labs that older kernels can't be exact in, and from which on they are: before, each must end in *not observable*,
-/// and never in another cause.
+/// Labs that tracepoints can't be exact in on older kernels, and from which on they are: before, each must end in *not
+/// observable*, and never in another cause. The other backends are exact everywhere.
 const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // kfree_skb tells a reason.
     ("netfilter-in", [5, 17]),
@@ -119,86 +59,154 @@ const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("ack-rejected-ipv6", [6, 15]),
 ];
 
+/// The last kernel on which this lab must end in *not observable*, if `version` is not beyond it.
+fn exact_from(lab: &str, backend: Backend, version: [u32; 2]) -> Option<[u32; 2]> {
+    if !backend.is_tracepoints() {
+        return None;
+    }
+    let row = EXACT_FROM.iter().find(|(name, _)| *name == lab);
+    row.map(|(_, from)| *from).filter(|from| version < *from)
+}
+
 /// What a console told.
-struct Seen {
+pub(super) struct Seen {
+    release: String,
     /// The kernel's first two numbers.
     version: [u32; 2],
-    labs: Labs,
-    labs_failed: bool,
-    /// Labs that ended as they must where the kernel tells too little.
-    blind: u64,
-    /// Labs that were exact although [`EXACT_FROM`] says that they can't.
-    outdated: u64,
-    refused: u64,
+    /// The backends that ran, each with what it came to; empty before the first.
+    backends: Vec<(Backend, Tally)>,
+    /// What belongs to no backend: the machine itself.
+    machine_failed: u64,
     /// Lines of a verifier's log still to be shown.
     log: usize,
 }
 
+/// What one backend's labs came to.
+#[derive(Debug, Default)]
+struct Tally {
+    labs: Labs,
+    /// Labs that ended as they must where the kernel tells too little.
+    blind: u64,
+    /// Labs that were exact although [`EXACT_FROM`] says that they can't.
+    outdated: u64,
+    /// Programs that the kernel did not take.
+    refused: u64,
+}
+
+impl Tally {
+    fn end(self) -> Count {
+        let mut count = self.labs.end();
+        count.passed += self.blind;
+        count.failed -= self.blind.min(count.failed);
+        count.passed -= self.outdated.min(count.passed);
+        count.failed += self.outdated + self.refused;
+        count
+    }
+}
+
 impl Seen {
-    fn new(release: &str) -> Self {
+    pub(super) fn new(release: &str) -> Self {
         let mut numbers = release
             .split(['.', '-', '+'])
             .map(|part| part.parse().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
         Self {
+            release: release.to_owned(),
             version: [next(), next()],
-            labs: Labs::default(),
-            labs_failed: false,
-            blind: 0,
-            outdated: 0,
-            refused: 0,
+            backends: Vec::new(),
+            machine_failed: 0,
             log: 0,
         }
     }
 
+    /// The machine itself failed.
+    pub(super) fn failed(&mut self) {
+        self.machine_failed += 1;
+    }
+
     /// Takes a line of the console; what of it is worth printing.
-    fn line(&mut self, line: &str) -> Option<String> {
-        self.labs.line(line);
+    pub(super) fn line(&mut self, line: &str) -> Option<String> {
+        if let Some(name) = line.strip_prefix(BACKEND_LINE) {
+            match Backend::by_name(name.trim()) {
+                Ok(backend) => self.backends.push((backend, Tally::default())),
+                Err(_) => self.machine_failed += 1,
+            }
+            return None;
+        }
+        if line.starts_with(KERNEL_LOG) {
+            self.machine_failed = self.machine_failed.max(1);
+            return Some(format!("{}  FAILED: {line}", self.release));
+        }
+        let place = self.place();
+        let (backend, tally) = self.backends.last_mut()?;
+        tally.labs.line(line);
         if line.contains(REFUSED) {
-            self.refused += 1;
+            tally.refused += 1;
             self.log = 12;
-            return Some(line.to_owned());
+            return Some(format!("{place}  {line}"));
         }
         self.log = match line.starts_with("  ") {
             true => self.log.saturating_sub(1),
             false => 0,
         };
         if line.starts_with("lab ") {
-            return Some(self.lab(line));
+            let told = tally.lab(line, *backend, self.version);
+            return Some(format!("{place}  {told}"));
         }
-        let told = line.contains("no module") || line.starts_with("c1m: the kernel refused");
-        (told || self.log > 0).then(|| line.to_owned())
+        let told = line.contains("no module") || line.starts_with("c1m: ");
+        (told || self.log > 0).then(|| format!("{place}  {line}"))
     }
 
-    /// A lab's line, judged by what this kernel can tell.
-    fn lab(&mut self, line: &str) -> String {
-        let name = line.split_whitespace().nth(1);
-        let from = EXACT_FROM
-            .iter()
-            .find(|(lab, from)| Some(*lab) == name && self.version < *from);
-        let Some((_, [major, minor])) = from else {
+    /// What stands before a line: kernel and backend.
+    fn place(&self) -> String {
+        let backend = self
+            .backends
+            .last()
+            .map_or("", |(backend, _)| backend.name());
+        format!("{}  {backend:<10}", self.release)
+    }
+
+    /// One sum per backend that ran, and what the machine itself failed in. Those of `planned` that never ran have
+    /// failed.
+    pub(super) fn end(self, planned: &[Backend]) -> (Vec<(Backend, Count)>, Count) {
+        let mut missing = planned.to_vec();
+        missing.retain(|backend| self.backends.iter().all(|(ran, _)| ran != backend));
+        let mut counts: Vec<(Backend, Count)> = self
+            .backends
+            .into_iter()
+            .map(|(backend, tally)| (backend, tally.end()))
+            .collect();
+        counts.extend(missing.into_iter().map(|backend| (backend, failed(1))));
+        (counts, failed(self.machine_failed))
+    }
+}
+
+/// So many failures.
+pub(super) fn failed(count: u64) -> Count {
+    Count {
+        failed: count,
+        ..Count::default()
+    }
+}
+
+impl Tally {
+    /// A lab's line, judged by what this kernel can tell with this backend.
+    fn lab(&mut self, line: &str, backend: Backend, version: [u32; 2]) -> String {
+        let name = line.split_whitespace().nth(1).unwrap_or_default();
+        let Some([major, minor]) = exact_from(name, backend, version) else {
             return line.to_owned();
         };
         if let Some((told, wrong)) = line.split_once("WRONG: ")
             && is_only_blind(told, wrong)
         {
             self.blind += 1;
-            return format!("{told}not observable before {major}.{minor}");
+            return format!("{told}not observable before {major}.{minor}, as expected");
         }
         if line.ends_with("exact") {
             self.outdated += 1;
-            return format!("{line}, but EXACT_FROM says not before {major}.{minor}");
+            return format!("{line}, but EXACT_FROM says not before {major}.{minor}: FAILED");
         }
         line.to_owned()
-    }
-
-    fn end(self) -> Count {
-        let mut count = self.labs.end();
-        count.passed += self.blind;
-        count.failed -= self.blind.min(count.failed);
-        count.passed -= self.outdated.min(count.passed);
-        count.failed += self.outdated + self.refused + u64::from(self.labs_failed);
-        count
     }
 }
 
@@ -228,10 +236,19 @@ mod tests {
     use super::*;
 
     fn seen(release: &str, lines: &[&str]) -> (Vec<String>, Count) {
-        let mut seen = Seen::new(release);
-        let shown = lines.iter().filter_map(|line| seen.line(line)).collect();
-        (shown, seen.end())
+        seen_with(Backend::Tracepoint, release, lines)
     }
+
+    fn seen_with(backend: Backend, release: &str, lines: &[&str]) -> (Vec<String>, Count) {
+        let mut seen = Seen::new(release);
+        seen.line(&format!("{BACKEND_LINE} {}", backend.name()));
+        let shown = lines.iter().filter_map(|line| seen.line(line)).collect();
+        let (counts, mut sum) = seen.end(&[backend]);
+        counts.iter().for_each(|(_, count)| sum.add(*count));
+        (shown, sum)
+    }
+
+    const EXACT: &str = "lab emfile  expected {emfile 5}  found {emfile 5}  exact";
 
     #[test]
     fn a_refused_program_is_a_failure_beside_the_labs() {
@@ -255,17 +272,25 @@ mod tests {
     #[test]
     fn not_observable_passes_where_the_kernel_tells_too_little() {
         let (shown, count) = seen("5.10.0-46-cloud-amd64", &[BLIND, "0 passed, 1 failed"]);
-        assert!(shown[0].ends_with("found {not-observable 5}  not observable before 5.17"));
+        assert!(shown[0].contains("found {not-observable 5}  not observable before 5.17"));
         assert_eq!(
             (count.passed, count.failed),
             (1, 1),
             "no lab at all was exact"
         );
-        let exact = "lab emfile  expected {emfile 5}  found {emfile 5}  exact";
-        let (_, count) = seen("5.10.0-46", &[exact, BLIND, "1 passed, 1 failed"]);
+        let (_, count) = seen("5.10.0-46", &[EXACT, BLIND, "1 passed, 1 failed"]);
         assert_eq!((count.passed, count.failed), (2, 0));
-        let (_, count) = seen("6.1.0-56", &[exact, BLIND, "1 passed, 1 failed"]);
+        let (_, count) = seen("6.1.0-56", &[EXACT, BLIND, "1 passed, 1 failed"]);
         assert_eq!((count.passed, count.failed), (1, 1));
+    }
+
+    #[test]
+    fn only_tracepoints_may_be_blind() {
+        let lines = [EXACT, BLIND, "1 passed, 1 failed"];
+        for backend in [Backend::Fentry, Backend::Kprobe] {
+            let (_, count) = seen_with(backend, "5.10.0-46", &lines);
+            assert_eq!((count.passed, count.failed), (1, 1));
+        }
     }
 
     #[test]
@@ -275,8 +300,7 @@ mod tests {
             "lab refused  expected {refused 5}  found {not-observable 4}  WRONG: standing: 1, not 0; not observable: 4, not 0",
             "lab refused  FAILED: no nft",
         ] {
-            let exact = "lab emfile  expected {emfile 5}  found {emfile 5}  exact";
-            let (_, count) = seen("5.10.0", &[exact, wrong, "1 passed, 1 failed"]);
+            let (_, count) = seen("5.10.0", &[EXACT, wrong, "1 passed, 1 failed"]);
             assert_eq!((count.passed, count.failed), (1, 1), "{wrong}");
         }
     }
@@ -286,5 +310,25 @@ mod tests {
         let exact = "lab refused  expected {refused 5}  found {refused 5}  exact";
         let (_, count) = seen("5.10.0", &[exact, "1 passed, 0 failed"]);
         assert_eq!((count.passed, count.failed), (0, 1));
+    }
+
+    #[test]
+    fn a_backend_that_never_ran_and_a_kernel_that_complained_have_failed() {
+        let mut seen = Seen::new("6.1.0-56");
+        for line in [
+            &format!("{BACKEND_LINE} kprobe"),
+            EXACT,
+            "1 passed, 0 failed",
+            &format!("{KERNEL_LOG} WARNING: CPU: 0 PID: 1 at kernel/bpf/x.c:1"),
+        ] {
+            seen.line(line);
+        }
+        let (counts, machine) = seen.end(&[Backend::Kprobe, Backend::Fentry]);
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|(b, c)| (b.name(), c.passed, c.failed))
+            .collect();
+        assert_eq!(counts, [("kprobe", 1, 0), ("fentry", 0, 1)]);
+        assert_eq!(machine.failed, 1);
     }
 }

@@ -34,6 +34,11 @@ pub(super) const WANTED: &[&str] = &[
     "cls_matchall",
     "act_gact",
     "act_police",
+    "act_mirred",
+    "act_pedit",
+    "act_csum",
+    "xfrm_user",
+    "ifb",
 ];
 
 /// The files of the wanted modules and of all that they need, each after what it needs.

@@ -1,0 +1,192 @@
+//! Every lab on every kernel with every backend that was asked for: a machine per kernel, several machines at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    backend::{self, Backend},
+    initramfs, kernels,
+    kernels::{Kernel, Series},
+    matrix::{Seen, failed},
+    qemu::Machine,
+};
+use crate::test::Count;
+
+/// How the console's line begins that names the backend whose labs follow.
+pub(super) const BACKEND_LINE: &str = "c1m-vm: backend";
+
+/// Labs that run side by side in one machine: most of their time they wait for timers of the kernel.
+const JOBS: usize = 6;
+
+/// How machines are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) memory_mib: u32,
+    /// For one backend's labs on one kernel.
+    pub(super) time_max: Duration,
+    /// How many machines run at once.
+    pub(super) machines: usize,
+}
+
+/// One kernel's share.
+#[derive(Debug)]
+pub(super) struct Share {
+    kernel: Kernel,
+    backends: Vec<Backend>,
+}
+
+/// The kernels with the same backends each.
+pub(super) fn shares(series: &[Series<'_>], backends: &[Backend]) -> (Vec<Share>, Count) {
+    let each = series.iter().map(|series| (*series, backends.to_vec()));
+    fetched(each.collect())
+}
+
+/// What is run always: `auto` on every kernel, every backend on the oldest and the newest.
+pub(super) fn standard(series: &[Series<'_>]) -> (Vec<Share>, Count) {
+    let last = series.len().saturating_sub(1);
+    let each = series.iter().enumerate().map(|(index, series)| {
+        let backends = match index == 0 || index == last {
+            true => backend::ALL.to_vec(),
+            false => vec![Backend::Auto],
+        };
+        (*series, backends)
+    });
+    fetched(each.collect())
+}
+
+/// Fetches the kernels, one after the other. One that cannot be had has failed.
+fn fetched(plan: Vec<(Series<'_>, Vec<Backend>)>) -> (Vec<Share>, Count) {
+    let mut shares = Vec::new();
+    let mut count = Count::default();
+    for (series, backends) in plan {
+        match kernels::get(series) {
+            Ok(kernel) => shares.push(Share { kernel, backends }),
+            Err(error) => {
+                println!("{}: FAILED: {error:#}", series.name);
+                count.add(failed(backends.len() as u64));
+            }
+        }
+    }
+    (shares, count)
+}
+
+/// Runs every share, the longest first, and prints lines as they come. The sum.
+pub(super) fn run(mut shares: Vec<Share>, limits: Limits) -> Count {
+    shares.sort_by_key(|share| std::cmp::Reverse(share.backends.len()));
+    let machines = limits.machines.clamp(1, shares.len().max(1));
+    let waiting = Mutex::new(VecDeque::from(shares));
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop_front()
+    };
+    let (tell, told) = mpsc::channel();
+    let mut total = Count::default();
+    thread::scope(|scope| {
+        for _ in 0..machines {
+            let (tell, next) = (tell.clone(), &next);
+            scope.spawn(move || {
+                while let Some(share) = next() {
+                    let count = one(&share, limits, |line| drop(tell.send(Told::Line(line))));
+                    drop(tell.send(Told::Count(count)));
+                }
+            });
+        }
+        drop(tell);
+        for what in told {
+            match what {
+                Told::Line(line) => println!("{line}"),
+                Told::Count(count) => total.add(count),
+            }
+        }
+    });
+    total
+}
+
+/// What a machine's thread tells.
+enum Told {
+    Line(String),
+    Count(Count),
+}
+
+/// One machine from its start to its end.
+fn one(share: &Share, limits: Limits, say: impl Fn(String)) -> Count {
+    let release = &share.kernel.release;
+    let begin = Instant::now();
+    let mut seen = Seen::new(release);
+    let mut times = Vec::new();
+    let done = machine(share, limits).and_then(|machine| {
+        machine.run(|line| {
+            if line.starts_with(BACKEND_LINE) {
+                times.push(Instant::now());
+            }
+            if let Some(told) = seen.line(line) {
+                say(told);
+            }
+        })
+    });
+    match done.and_then(|ended| ended.status()) {
+        // The labs' own lines are judged; what the script's last command said is nothing more.
+        Ok(_) => {}
+        Err(error) => {
+            say(format!("{release}: FAILED: {error:#}"));
+            seen.failed();
+        }
+    }
+    times.push(Instant::now());
+    let (counts, machine) = seen.end(&share.backends);
+    let mut total = machine;
+    for (index, (backend, count)) in counts.iter().enumerate() {
+        let time = times.get(index).zip(times.get(index + 1));
+        let seconds = time.map_or(0, |(from, to)| (*to - *from).as_secs());
+        let (name, line) = (backend.name(), count.line());
+        say(format!("== {release} {name}: {line} ({seconds} s)"));
+        total.add(*count);
+    }
+    let seconds = begin.elapsed().as_secs();
+    say(format!("== {release}: {} ({seconds} s)", total.line()));
+    total
+}
+
+fn machine(share: &Share, limits: Limits) -> Result<Machine> {
+    Ok(Machine {
+        initramfs: initramfs::build(&share.kernel, &script(&share.backends))?,
+        kernel: share.kernel.image.clone(),
+        memory_mib: limits.memory_mib,
+        time_max: Some(limits.time_max * share.backends.len() as u32),
+        interactive: false,
+    })
+}
+
+/// What a machine of the matrix runs: for each backend, the programs are loaded once for their own sake, then the labs.
+fn script(backends: &[Backend]) -> String {
+    let part = |backend: &Backend| {
+        let name = backend.name();
+        // What `auto` means needs no word.
+        let hooks = match backend {
+            Backend::Auto => String::new(),
+            _ => format!(" --hooks {name}"),
+        };
+        format!(
+            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --port 9 -- true\nc1m lab --all --jobs {JOBS}{hooks}\n"
+        )
+    };
+    backends.iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_backend_has_its_part_of_the_script() {
+        let script = script(&[Backend::Auto, Backend::Kprobe]);
+        assert!(script.contains("backend auto'\nc1m trace --port 9"));
+        assert!(script.contains("c1m lab --all --jobs 6 --hooks kprobe\n"));
+    }
+}
