@@ -4,9 +4,10 @@ use anyhow::ensure;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, OWN_HARDWARE, PORT},
+    bench::{Bench, ESTABLISHED, IpPackets, OWN_HARDWARE, PORT, SYN_SENT},
     foreign::{Foreign, connect},
     process::Place,
+    traced::Traced,
     truth::Truth,
 };
 use crate::{ledger::counters::Counters, netns::Netns};
@@ -78,14 +79,9 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
     let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), backlog)?;
     let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
-    bench.until("every SYN is answered by a cookie", || {
-        traced.must_run()?;
-        Ok(Counters::read(&far)?.get("TcpExtSyncookiesSent") >= ATTEMPTS)
-    })?;
+    release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     release_burst(bench, &far)?;
-    bench.until("every client is established", || {
-        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS)
-    })?;
+    burst_is_over(bench, &far, ATTEMPTS)?;
     bench.until("the accept queue is full", || {
         Ok(bench.queued(&far)? == queue)
     })?;
@@ -102,20 +98,44 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
 pub(super) const BURST_CLIENT: &str =
     "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 30s";
 
-/// A second namespace whose SYN-ACKs to the lab's own wait for its hardware address, which it does not get
-/// to know before [`release_burst`]: then all of them leave at once, and all final ACKs with them.
+/// A second namespace. The SYNs of the lab's own wait for its hardware address until [`release_syns`], and its SYN-ACKs
+/// wait for theirs until [`release_burst`]: then all of them leave at once, and all final ACKs with them. However slow
+/// the machine, no SYN-ACK has waited for longer than the burst of SYNs took.
 pub(super) fn burst_namespace(bench: &Bench) -> anyhow::Result<Netns> {
     let far = bench.second_namespace()?;
+    bench.packets_before.set(IpPackets {
+        sent: IpPackets::sent(&bench.ns)?,
+        received: IpPackets::received(&bench.ns)?,
+    });
+    bench.ip(None, "neigh del 10.9.1.2 dev c1m-a")?;
     bench.ip(Some(&far), "addr add 10.9.1.2/24 dev c1m-b")?;
-    // No answers to ARP, which is repeated for as long as a lab may take, with room for every SYN-ACK.
-    bench.sysctl(None, "net.ipv4.conf.all.arp_ignore", "8")?;
-    bench.sysctl(Some(&far), "net.ipv4.neigh.c1m-b.mcast_solicit", "100")?;
-    bench.sysctl(
-        Some(&far),
-        "net.ipv4.neigh.c1m-b.unres_qlen_bytes",
-        "67108864",
-    )?;
+    // No answers to ARP, which is repeated for as long as a lab may take, with room for every packet.
+    for (ns, device) in [(None, "c1m-a"), (Some(&far), "c1m-b")] {
+        bench.sysctl(ns, "net.ipv4.conf.all.arp_ignore", "8")?;
+        let neigh = format!("net.ipv4.neigh.{device}");
+        bench.sysctl(ns, &format!("{neigh}.mcast_solicit"), "200")?;
+        bench.sysctl(ns, &format!("{neigh}.unres_qlen_bytes"), "67108864")?;
+    }
     Ok(far)
+}
+
+/// Lets the SYNs go once all are sent, and waits until every one has its SYN-ACK, with a request or by a cookie.
+pub(super) fn release_syns(
+    bench: &Bench,
+    far: &Netns,
+    traced: &mut Traced,
+    attempts: u64,
+) -> anyhow::Result<()> {
+    bench.until("every SYN is sent", || {
+        traced.must_run()?;
+        Ok(bench.clients(SYN_SENT)? == attempts)
+    })?;
+    bench.knows_other()?;
+    bench.until("every SYN is answered", || {
+        let cookies = Counters::read(far)?.get("TcpExtSyncookiesSent");
+        // A SYN that waited for more than 1 s was sent again, and is answered again.
+        Ok(bench.requests(far)? + cookies >= attempts && under_way_there(bench, far)? == 0)
+    })
 }
 
 /// Lets the SYN-ACKs go.
@@ -124,4 +144,28 @@ pub(super) fn release_burst(bench: &Bench, far: &Netns) -> anyhow::Result<()> {
         Some(far),
         &format!("neigh replace 10.9.1.1 lladdr {OWN_HARDWARE} dev c1m-b nud permanent"),
     )
+}
+
+/// Waits until every client is established, and all that the burst set off is over: an ACK that came again would find
+/// room in a queue that is accepted meanwhile.
+pub(super) fn burst_is_over(bench: &Bench, far: &Netns, attempts: u64) -> anyhow::Result<()> {
+    bench.until("every client is established, and all is quiet", || {
+        Ok(bench.clients(ESTABLISHED)? == attempts
+            && under_way_back(bench, far)? == 0
+            && under_way_there(bench, far)? == 0)
+    })
+}
+
+/// How many packets of the lab's own namespace have not reached the only one that it has traffic with.
+fn under_way_there(bench: &Bench, far: &Netns) -> anyhow::Result<u64> {
+    // What was received is read first, or packets in between would be missed.
+    let received = IpPackets::received(far)?;
+    let sent = IpPackets::sent(&bench.ns)? - bench.packets_before.get().sent;
+    Ok(sent.saturating_sub(received))
+}
+
+/// How many packets of that one have not reached the lab's own.
+fn under_way_back(bench: &Bench, far: &Netns) -> anyhow::Result<u64> {
+    let received = IpPackets::received(&bench.ns)? - bench.packets_before.get().received;
+    Ok(IpPackets::sent(far)?.saturating_sub(received))
 }

@@ -1,6 +1,7 @@
 //! The instruments of a lab: namespaces, links, sysctls, packet rules, servers, and the traced client.
 
 use std::{
+    cell::Cell,
     fs,
     net::UdpSocket,
     os::fd::{AsFd, AsRawFd},
@@ -55,6 +56,24 @@ pub(super) const HIT_PORTS: &str = "10000-10015";
 /// How long one lab may take in all, on the slowest machine: an emulated one.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(180);
 
+/// How many IPv4 packets a namespace has sent and received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpPackets {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl IpPackets {
+    /// Also what still waits for its neighbour's hardware address.
+    pub(super) fn sent(ns: &Netns) -> anyhow::Result<u64> {
+        Ok(Counters::read(ns)?.get("IpOutRequests"))
+    }
+
+    pub(super) fn received(ns: &Netns) -> anyhow::Result<u64> {
+        Ok(Counters::read(ns)?.get("IpInReceives"))
+    }
+}
+
 /// What a lab works with: the namespace it is alone in, a directory, and a deadline.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -62,6 +81,8 @@ pub(super) struct Bench {
     pub(super) ns: Netns,
     dir: PathBuf,
     deadline: Instant,
+    /// What the own namespace had sent and received when its present neighbour came.
+    pub(super) packets_before: Cell<IpPackets>,
     started: u32,
     hooks: Hooks,
     seed: Option<u64>,
@@ -80,6 +101,7 @@ impl Bench {
             ns: Netns::current()?,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
+            packets_before: Cell::default(),
             started: 0,
             hooks,
             seed,
@@ -131,11 +153,15 @@ impl Bench {
         what: &str,
         mut reached: impl FnMut() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        while !reached()? {
-            ensure!(Instant::now() < self.deadline, "waited in vain for: {what}");
-            std::thread::sleep(POLL);
+        loop {
+            let begin = Instant::now();
+            if reached()? {
+                return Ok(());
+            }
+            ensure!(begin < self.deadline, "waited in vain for: {what}");
+            // On a slow machine the asking would take the time of what is waited for.
+            std::thread::sleep(POLL.max(begin.elapsed() * 9));
         }
-        Ok(())
     }
 
     /// Sets a sysctl of one namespace, `net.core.somaxconn`; `None` is the lab's own. One that a report named keeps
@@ -330,11 +356,16 @@ impl Bench {
         self.ip(None, "addr add 10.9.1.1/24 dev c1m-a")?;
         self.ip(None, &format!("link set c1m-a address {OWN_HARDWARE} up"))?;
         self.ip(Some(&other), "link set c1m-b up")?;
+        self.knows_other()?;
+        Ok(other)
+    }
+
+    /// From now on the lab's own side knows the hardware address of [`Self::second_namespace`].
+    pub(super) fn knows_other(&self) -> anyhow::Result<()> {
         self.ip(
             None,
             &format!("neigh replace 10.9.1.2 lladdr {OTHER_HARDWARE} dev c1m-a nud permanent"),
-        )?;
-        Ok(other)
+        )
     }
 }
 

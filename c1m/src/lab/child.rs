@@ -3,7 +3,7 @@
 
 use super::{
     Outcome, Skip,
-    ack::{BURST_CLIENT, burst_namespace, release_burst},
+    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns},
     bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
     foreign::Foreign,
     process::Place,
@@ -44,10 +44,7 @@ pub(super) fn child_failed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let _server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
     let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
-    bench.until("every SYN has its request", || {
-        traced.must_run()?;
-        Ok(bench.requests(&far)? == ATTEMPTS)
-    })?;
+    release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     no_way_back(bench, &far)?;
     release_burst(bench, &far)?;
     bench.until("every client is established", || {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     Outcome, Skip,
-    ack::{BURST_CLIENT, burst_namespace, release_burst},
+    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns},
     bench::{Bench, ESTABLISHED, PORT},
     foreign::Foreign,
     process::Place,
@@ -74,10 +74,7 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
     let mut first = Foreign::listen_shared(Some(&far), target, 1024)?;
     let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
-    bench.until("every SYN has its request", || {
-        traced.must_run()?;
-        Ok(bench.requests(&far)? == ATTEMPTS)
-    })?;
+    release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     let mut second = match heir {
         Heir::None => None,
         _ => Some(Foreign::listen_shared(Some(&far), target, 1024)?),

@@ -4,8 +4,8 @@ use rustix::process::Signal;
 
 use super::{
     Outcome,
-    ack::{BURST_CLIENT, burst_namespace, release_burst},
-    bench::{Bench, ESTABLISHED},
+    ack::{BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns},
+    bench::Bench,
     dice::Dice,
     process::{Place, Process, descendants, is_stopped, signal},
     truth::Truth,
@@ -49,18 +49,13 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     let witness = Witness::new()?;
     let args = format!("{BURST_CLIENT} --per-ip {attempts} --in-flight {attempts} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
-    bench.until("every SYN is answered", || {
-        traced.must_run()?;
-        answered(bench, &far, attempts)
-    })?;
+    release_syns(bench, &far, &mut traced, attempts)?;
     every_process(&server, Signal::STOP);
     bench.until("the server is stopped", || {
         Ok(processes(&server).into_iter().all(is_stopped))
     })?;
     release_burst(bench, &far)?;
-    bench.until("every client is established", || {
-        Ok(bench.clients(ESTABLISHED)? == attempts)
-    })?;
+    burst_is_over(bench, &far, attempts)?;
     bench.until("the accept queue has what it takes", || {
         Ok(bench.queued(&far)? == admitted)
     })?;
@@ -82,13 +77,6 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     let mut truth = Truth::of(attempts, &[("accept-queue-full-cookie", lost)]);
     truth.recovered = recovered;
     Ok(Outcome { truth, run })
-}
-
-/// Whether every SYN has its SYN-ACK, with a request or by a cookie.
-fn answered(bench: &Bench, far: &Netns, attempts: u64) -> anyhow::Result<bool> {
-    let cookies = Counters::read(far)?.get("TcpExtSyncookiesSent");
-    // A SYN that had to wait for more than 1 s is sent, and answered, again.
-    Ok(bench.requests(far)? + cookies >= attempts)
 }
 
 /// Stops or continues a server and its workers.
