@@ -9,8 +9,16 @@ use super::{
     process::Place,
     traced::Traced,
     truth::Truth,
+    witness::{Witness, element},
 };
-use crate::{ledger::counters::Counters, netns::Netns};
+use crate::{
+    ledger::{
+        census::{Side, Socket},
+        client::source,
+        counters::Counters,
+    },
+    netns::Netns,
+};
 
 /// With a request: the final ACKs of the first source are held back until connections of the second have
 /// filled the accept queue. The SYN-ACKs' retransmits bring them again, to no avail, until the requests
@@ -77,6 +85,7 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
     let far = burst_namespace(bench)?;
     bench.sysctl(Some(&far), "net.ipv4.tcp_syncookies", "2")?;
     let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), backlog)?;
+    let witness = Witness::new()?;
     let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, ATTEMPTS)?;
@@ -88,9 +97,11 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
     bench.until("the queue is accepted", || {
         Ok(server.accept(queue as usize)? == queue as usize)
     })?;
+    let recovered = sent_again(bench, &far, &witness)?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
-    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", ATTEMPTS - queue)]);
+    let mut truth = Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", ATTEMPTS - queue)]);
+    truth.recovered = recovered;
     Ok(vec![Outcome { truth, run }])
 }
 
@@ -154,6 +165,17 @@ pub(super) fn burst_is_over(bench: &Bench, far: &Netns, attempts: u64) -> anyhow
             && under_way_back(bench, far)? == 0
             && under_way_there(bench, far)? == 0)
     })
+}
+
+/// How many of those that stand sent their SYN more than once, on a machine that took more than 1 s to open all.
+pub(super) fn sent_again(bench: &Bench, far: &Netns, witness: &Witness) -> anyhow::Result<u64> {
+    let sent = witness.sent()?;
+    let stands = bench.sockets(far, Side::Server, ESTABLISHED)?;
+    let again = |socket: &&Socket| {
+        let source = element(source(&socket.tuple));
+        sent.get(&source).is_some_and(|&syns| syns > 1)
+    };
+    Ok(stands.iter().filter(again).count() as u64)
 }
 
 /// How many packets of the lab's own namespace have not reached the only one that it has traffic with.

@@ -4,20 +4,12 @@ use rustix::process::Signal;
 
 use super::{
     Outcome,
-    ack::{BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns},
+    ack::{BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns, sent_again},
     bench::Bench,
     dice::Dice,
     process::{Place, Process, descendants, is_stopped, signal},
     truth::Truth,
-    witness::{Witness, element},
-};
-use crate::{
-    ledger::{
-        census::{Side, Socket},
-        client::source,
-        counters::Counters,
-    },
-    netns::Netns,
+    witness::Witness,
 };
 
 /// A server whose capacity equals the demand, with every setting as the kernel has it, and a burst that
@@ -62,13 +54,7 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     every_process(&server, Signal::CONT);
     bench.until("the queue is accepted", || Ok(bench.queued(&far)? == 0))?;
     // A host that is busy with other things may release the burst late: then every SYN was sent again before.
-    let sent = witness.sent()?;
-    let stands = bench.sockets(&far, Side::Server, ESTABLISHED)?;
-    let again = |socket: &&Socket| {
-        let source = element(source(&socket.tuple));
-        sent.get(&source).is_some_and(|&syns| syns > 1)
-    };
-    let recovered = stands.iter().filter(again).count() as u64;
+    let recovered = sent_again(bench, &far, &witness)?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     drop(server);
