@@ -61,7 +61,7 @@ impl Options {
     }
 }
 
-/// Every kernel of the matrix: the part of `cargo xtask test`. A kernel that cannot be had has failed.
+/// Every kernel of the matrix, as `cargo xtask test` does it. A kernel that cannot be had has failed.
 pub(crate) fn test() -> Result<Count> {
     setup::vm_tools()?;
     let all = ["all".to_owned()];

@@ -19,7 +19,23 @@ pub fn check() -> anyhow::Result<KernelTypes> {
             "tracing needs root (CAP_BPF, CAP_PERFMON, CAP_SYSLOG): run `sudo c1m trace …`; server and client run without"
         );
     }
+    if let Ok(modes) = std::fs::read_to_string(LOCKDOWN)
+        && hides_memory(&modes)
+    {
+        bail!(
+            "this kernel is locked down ({LOCKDOWN} says confidentiality): it lets no eBPF program read its memory, \
+             which tracing does; boot it with lockdown=integrity or none; server and client run as they are"
+        );
+    }
     KernelTypes::load()
+}
+
+/// Where the kernel tells how far it is locked down; the mode in brackets is in force.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// Whether that mode refuses LOCKDOWN_BPF_READ_KERNEL.
+fn hides_memory(modes: &str) -> bool {
+    modes.contains("[confidentiality]")
 }
 
 /// What to say when the kernel takes no eBPF at all: the system call's own error, and where to look.
@@ -33,4 +49,16 @@ pub(super) fn no_bpf(error: &(dyn std::error::Error + 'static)) -> anyhow::Error
          CAP_BPF and CAP_PERFMON or CAP_SYS_ADMIN, and no lockdown (/sys/kernel/security/lockdown) or seccomp \
          filter in the way; server and client run without"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_confidentiality_hides_the_kernels_memory() {
+        assert!(!hides_memory("[none] integrity confidentiality\n"));
+        assert!(!hides_memory("none [integrity] confidentiality\n"));
+        assert!(hides_memory("none integrity [confidentiality]\n"));
+    }
 }

@@ -166,19 +166,12 @@ fn config(dir: &Path, host: &str) -> String {
          Dir::State::Lists \"{dir}/lists\";\nDir::State::Status \"/dev/null\";\nDir::Cache \"{dir}/cache\";\n\
          Dir::Cache::PkgCache \"\";\nDir::Cache::SrcPkgCache \"\";\n\
          APT::Architecture \"amd64\";\nAPT::Architectures \"amd64\";\nAPT::Sandbox::User \"root\";\n\
-         Acquire::Languages \"none\";\n"
+         Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n"
     );
     let kept = |line: &&str| {
-        [
-            "http",
-            "https",
-            "Retries",
-            "Check-Date",
-            "ForceIPv",
-            "socks",
-        ]
-        .iter()
-        .any(|name| line.starts_with(&format!("Acquire::{name}")))
+        ["http", "https", "Check-Date", "ForceIPv", "socks"]
+            .iter()
+            .any(|name| line.starts_with(&format!("Acquire::{name}")))
     };
     for line in host.lines().filter(kept) {
         text.push_str(line);
@@ -239,10 +232,10 @@ mod tests {
     #[test]
     fn of_the_hosts_configuration_only_the_way_out_is_kept() {
         let host = "Acquire::http::Proxy \"http://proxy:3128\";\nAcquire::Languages:: \"de\";\n\
-             APT::Update::Post-Invoke:: \"rm -rf x\";\nAcquire::Retries \"3\";\n";
+             APT::Update::Post-Invoke:: \"rm -rf x\";\nAcquire::Retries \"0\";\n";
         let text = config(Path::new("/t"), host);
         assert!(text.contains("Proxy \"http://proxy:3128\""));
-        assert!(text.contains("Retries"));
+        assert!(text.contains("Retries \"3\""));
         assert!(!text.contains("Post-Invoke"));
         assert!(!text.contains("\"de\""));
     }

@@ -90,6 +90,8 @@ pub(super) fn build(kernel: &Kernel, work: &str) -> Result<PathBuf> {
     fs::write(root.join("init"), init).context("cannot write init")?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))
         .context("cannot make init a program")?;
+    let nobody = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
+    fs::write(root.join("etc/passwd"), nobody).context("cannot write passwd")?;
     // `ip xfrm` looks there.
     fs::write(root.join("etc/protocols"), "tcp 6 TCP\nudp 17 UDP\n")
         .context("cannot write protocols")?;

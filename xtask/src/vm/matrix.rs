@@ -1,6 +1,10 @@
 //! What a console of the matrix tells, judged by what its kernel can tell with each backend.
 
-use super::{backend::Backend, plan::BACKEND_LINE, qemu::KERNEL_LOG};
+use super::{
+    backend::Backend,
+    plan::{BACKEND_LINE, CHECK_LINE, CHECKS_COUNT},
+    qemu::KERNEL_LOG,
+};
 use crate::test::{Count, Labs};
 
 /// How the console tells that a program was refused.
@@ -75,6 +79,8 @@ pub(super) struct Seen {
     version: [u32; 2],
     /// The backends that ran, each with what it came to; empty before the first.
     backends: Vec<(Backend, Tally)>,
+    /// What c1m said where it can't trace.
+    checks: Count,
     /// What belongs to no backend: the machine itself.
     machine_failed: u64,
     /// Lines of a verifier's log still to be shown.
@@ -114,6 +120,7 @@ impl Seen {
             release: release.to_owned(),
             version: [next(), next()],
             backends: Vec::new(),
+            checks: Count::default(),
             machine_failed: 0,
             log: 0,
         }
@@ -132,6 +139,13 @@ impl Seen {
                 Err(_) => self.machine_failed += 1,
             }
             return None;
+        }
+        if let Some(check) = line.strip_prefix(CHECK_LINE) {
+            match check.ends_with("passed") {
+                true => self.checks.passed += 1,
+                false => self.checks.failed += 1,
+            }
+            return Some(format!("{}  check{check}", self.release));
         }
         if line.starts_with(KERNEL_LOG) {
             self.machine_failed = self.machine_failed.max(1);
@@ -177,7 +191,10 @@ impl Seen {
             .map(|(backend, tally)| (backend, tally.end()))
             .collect();
         counts.extend(missing.into_iter().map(|backend| (backend, failed(1))));
-        (counts, failed(self.machine_failed))
+        let mut machine = self.checks;
+        let ran = machine.passed + machine.failed;
+        machine.failed += self.machine_failed + CHECKS_COUNT.saturating_sub(ran);
+        (counts, machine)
     }
 }
 
@@ -243,9 +260,17 @@ mod tests {
         let mut seen = Seen::new(release);
         seen.line(&format!("{BACKEND_LINE} {}", backend.name()));
         let shown = lines.iter().filter_map(|line| seen.line(line)).collect();
+        pass_checks(&mut seen);
         let (counts, mut sum) = seen.end(&[backend]);
+        sum.passed -= CHECKS_COUNT;
         counts.iter().for_each(|(_, count)| sum.add(*count));
         (shown, sum)
+    }
+
+    fn pass_checks(seen: &mut Seen) {
+        for _ in 0..CHECKS_COUNT {
+            seen.line(&format!("{CHECK_LINE} x passed"));
+        }
     }
 
     const EXACT: &str = "lab emfile  expected {emfile 5}  found {emfile 5}  exact";
@@ -329,6 +354,10 @@ mod tests {
             .map(|(b, c)| (b.name(), c.passed, c.failed))
             .collect();
         assert_eq!(counts, [("kprobe", 1, 0), ("fentry", 0, 1)]);
-        assert_eq!(machine.failed, 1);
+        assert_eq!(
+            (machine.passed, machine.failed),
+            (0, 1 + CHECKS_COUNT),
+            "no check ran"
+        );
     }
 }
