@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Run the labs, one line each, as `all` does without a command
     #[arg(long, conflicts_with = "command")]
     labs: bool,
+    /// Run what `cargo xtask test` runs: fewer labs, auto everywhere, every backend on the first and the last kernel
+    #[arg(long, conflicts_with_all = ["command", "backends"])]
+    core: bool,
     /// Run the labs with each of these backends: all, or a list of auto, fentry, kprobe, tracepoint
     #[arg(
         long,
@@ -109,7 +112,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ebpf::build_object()?;
     ebpf::build_c1m()?;
     if work == Work::Labs {
-        let (shares, mut count) = plan::shares(&series, &backends);
+        let (shares, mut count) = match options.core {
+            true => plan::standard(&series),
+            false => plan::shares(&series, &backends),
+        };
         count.add(plan::run(shares, options.limits()));
         println!("{}", count.line());
         if count.failed > 0 {
@@ -143,7 +149,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn work(options: &Options, kernels: usize) -> Work {
     if !options.command.is_empty() {
         Work::Command(options.command.clone())
-    } else if options.labs || kernels > 1 || options.backends != "auto" {
+    } else if options.labs || options.core || kernels > 1 || options.backends != "auto" {
         Work::Labs
     } else {
         Work::Shell

@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, IpPackets, OWN_HARDWARE, PORT, SYN_SENT},
+    bench::{Bench, ESTABLISHED, OWN_HARDWARE, PORT, SYN_SENT},
     foreign::{Foreign, connect},
     process::Place,
     traced::Traced,
@@ -176,6 +176,24 @@ pub(super) fn sent_again(bench: &Bench, far: &Netns, witness: &Witness) -> anyho
         sent.get(&source).is_some_and(|&syns| syns > 1)
     };
     Ok(stands.iter().filter(again).count() as u64)
+}
+
+/// How many IPv4 packets a namespace has sent and received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpPackets {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl IpPackets {
+    /// Also what still waits for its neighbour's hardware address.
+    pub(super) fn sent(ns: &Netns) -> anyhow::Result<u64> {
+        Ok(Counters::read(ns)?.get("IpOutRequests"))
+    }
+
+    pub(super) fn received(ns: &Netns) -> anyhow::Result<u64> {
+        Ok(Counters::read(ns)?.get("IpInReceives"))
+    }
 }
 
 /// How many packets of the lab's own namespace have not reached the only one that it has traffic with.

@@ -56,24 +56,6 @@ pub(super) const HIT_PORTS: &str = "10000-10015";
 /// How long one lab may take in all, on the slowest machine: an emulated one.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(180);
 
-/// How many IPv4 packets a namespace has sent and received.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct IpPackets {
-    pub(super) sent: u64,
-    pub(super) received: u64,
-}
-
-impl IpPackets {
-    /// Also what still waits for its neighbour's hardware address.
-    pub(super) fn sent(ns: &Netns) -> anyhow::Result<u64> {
-        Ok(Counters::read(ns)?.get("IpOutRequests"))
-    }
-
-    pub(super) fn received(ns: &Netns) -> anyhow::Result<u64> {
-        Ok(Counters::read(ns)?.get("IpInReceives"))
-    }
-}
-
 /// What a lab works with: the namespace it is alone in, a directory, and a deadline.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -82,7 +64,7 @@ pub(super) struct Bench {
     dir: PathBuf,
     deadline: Instant,
     /// What the own namespace had sent and received when its present neighbour came.
-    pub(super) packets_before: Cell<IpPackets>,
+    pub(super) packets_before: Cell<super::ack::IpPackets>,
     started: u32,
     hooks: Hooks,
     seed: Option<u64>,
@@ -285,6 +267,17 @@ impl Bench {
         let args = self.fixes.args(Who::Client, &format!("-- client {args}"));
         let place = self.place(Who::Client, place);
         self.traced(place, also, args)
+    }
+
+    /// The same in the lab's own namespace, by a tracer that has room for so many attempts.
+    pub(super) fn narrowly_traced_client(
+        &mut self,
+        entries: u64,
+        args: &str,
+    ) -> anyhow::Result<Traced> {
+        let words = format!("--entries={entries} -- client {args}");
+        let words = words.split(' ').map(str::to_owned).collect();
+        self.traced(Place::default(), None, words)
     }
 
     fn place<'a>(&self, who: Who, place: Place<'a>) -> Place<'a> {

@@ -25,6 +25,21 @@ pub(super) fn refused_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     refused_at(bench, "--target [::1]:8000 --sources ::1 --ips 1", 1)
 }
 
+/// More attempts are refused than the tracer has room for: of the others it says that it lost their evidence.
+pub(super) fn evidence_lost(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 1000;
+    const ENTRIES: u64 = 64;
+    let args = format!(
+        "--target 127.0.0.1:8000 --sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 0s"
+    );
+    let run = bench
+        .narrowly_traced_client(ENTRIES, &args)?
+        .finish(bench)?;
+    let lost = [("refused", ENTRIES), ("evidence-lost", ATTEMPTS - ENTRIES)];
+    let truth = Truth::of(ATTEMPTS, &lost);
+    Ok(vec![Outcome { truth, run }])
+}
+
 fn refused_at(bench: &mut Bench, whereto: &str, sources: u64) -> anyhow::Result<Vec<Outcome>> {
     const PER_SOURCE: u64 = 50;
     let args = format!("{whereto} --per-ip {PER_SOURCE} --hold 0s");

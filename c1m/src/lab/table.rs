@@ -188,6 +188,12 @@ pub static LABS: &[Lab] = &[
         run: syn::refused_ipv6,
     },
     Lab {
+        name: "evidence-lost",
+        cause: "evidence-lost",
+        about: "1,000 attempts are refused, and the tracer has room for 64",
+        run: syn::evidence_lost,
+    },
+    Lab {
         name: "bad-segment",
         cause: "bad-segment",
         about: "a socket filter at the listener takes none of some of the SYNs",

@@ -58,7 +58,8 @@ impl Truth {
         compare("closed", self.closed, record.closed);
         compare("lost", lost, record.lost);
         compare("recovered", self.recovered, record.recovered);
-        compare("evidence lost", 0, record.evidence_lost);
+        let evidence_lost = self.lost.get("evidence-lost").copied().unwrap_or(0);
+        compare("evidence lost", evidence_lost, record.evidence_lost);
         compare("not observable", 0, record.not_observable);
         compare("unexplained", 0, record.unexplained);
         let found = causes(record);
