@@ -181,7 +181,7 @@ fn an_ack_that_no_listener_knows_went_with_one_only_if_one_was_closed() {
 
 #[test]
 fn a_rule_that_resets_a_standing_connection_is_told_if_the_other_end_stands() {
-    let facts = Facts {
+    let mut facts = Facts {
         filtered: SkbDrop {
             count: 1,
             reason: reason("NETFILTER_DROP"),
