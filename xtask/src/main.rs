@@ -37,7 +37,7 @@ enum Verb {
     /// Check the house rules: sizes, forbidden words, documents that must agree with the program
     Tidy,
     /// Set the machine up, then run all there is: build, lint, tidy, every test, every lab
-    Test,
+    Test(test::Options),
     /// Set the machine up, build, and lose real connections: ends in the loss table
     Demo,
     /// Boot Debian's stock kernels in emulated machines: the labs, any command, or a shell
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Verb::BuildEbpf { object_only } => ebpf::run(object_only),
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
-        Verb::Test => test::run(),
+        Verb::Test(options) => test::run(&options),
         Verb::Demo => demo::run(),
         Verb::Vm(options) => vm::run(&options),
     };
