@@ -1056,7 +1056,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "run again with a larger c1m trace --entries",
-        lab: None,
+        lab: Some("evidence-lost"),
     },
     Row {
         cause: NotObservable,

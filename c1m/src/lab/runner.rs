@@ -39,7 +39,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     if args.list {
         for lab in LABS {
-            println!("{:<28}{}", lab.name, lab.about);
+            println!("{:<30}{}", lab.name, lab.about);
         }
         return Ok(0);
     }
@@ -334,7 +334,7 @@ fn judge_fixed(lab: &Lab, outcomes: &[Outcome], plan: &Plan) -> (End, String) {
 
 /// How a lab's line begins.
 fn head(lab: &Lab) -> String {
-    format!("lab {:<28}", lab.name)
+    format!("lab {:<30}", lab.name)
 }
 
 fn failed(lab: &Lab, error: &anyhow::Error) -> String {
