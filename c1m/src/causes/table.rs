@@ -535,7 +535,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenDrops"),
         recoverable: true,
         remedy: "see to memory (memory.max, tcp_mem) and to a route back to the client",
-        lab: Some("no-request-memory"),
+        lab: None,
     },
     Row {
         cause: TimeWaitHit,

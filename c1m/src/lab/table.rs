@@ -236,12 +236,6 @@ pub static LABS: &[Lab] = &[
         run: listener::accept_queue_full_syn_ipv6,
     },
     Lab {
-        name: "no-request-memory",
-        cause: "no-request-memory",
-        about: "a server that has no route back to its clients: no SYN becomes a request",
-        run: child::no_request_memory,
-    },
-    Lab {
         name: "fastopen",
         cause: "fastopen",
         about: "SYNs with data meet a full queue of TCP Fast Open, and go the usual way",
