@@ -100,7 +100,7 @@ pub(crate) struct Window {
     pub(crate) child: Child,
     /// `reqsk_timer_handler`.
     pub(crate) timer: Timer,
-    /// The socket that `tcp_check_oom` or `inet_twsk_alloc` looks at.
+    /// The socket that `tcp_check_oom`, `inet_twsk_alloc` or `tcp_twsk_unique` looks at.
     pub(crate) sock: u64,
     /// The ACK that a listener refused last: what frees it has nothing to add.
     pub(crate) refused: u64,

@@ -67,6 +67,17 @@ pub(crate) struct Pending {
     second: u64,
 }
 
+impl Pending {
+    #[inline(always)]
+    fn of(args: &impl Arguments, call: u8) -> Self {
+        Self {
+            call: call.into(),
+            first: args.pointer(0).0,
+            second: args.pointer(1).0,
+        }
+    }
+}
+
 /// `int __sys_socket(int family, int type, int protocol)`
 #[kprobe]
 pub(crate) fn k_socket(ctx: ProbeContext) -> u32 {
@@ -95,11 +106,7 @@ pub(crate) fn k_accept(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn remember(ctx: &ProbeContext, call: u8) -> u32 {
     if is_in_tree() {
-        let pending = Pending {
-            call: call.into(),
-            first: ctx.pointer(0).0,
-            second: ctx.pointer(1).0,
-        };
+        let pending = Pending::of(ctx, call);
         let thread = bpf_get_current_pid_tgid();
         if PENDING.insert(thread, pending, 0).is_err() {
             lose(hook::CALL);
@@ -151,12 +158,7 @@ fn by_exit(ctx: &FExitContext, call: u8, args: u32) -> i32 {
         && (value as i32) < 0
         && is_in_tree()
     {
-        let pending = Pending {
-            call: call.into(),
-            first: ctx.pointer(0).0,
-            second: ctx.pointer(1).0,
-        };
-        let _ = ended(&pending, value as i32, false);
+        let _ = ended(&Pending::of(ctx, call), value as i32, false);
     }
     0
 }
@@ -291,8 +293,7 @@ fn read<T>(at: u64, from_user: bool) -> Option<T> {
 fn count(call: &Call) -> Option<()> {
     let _ = CALLS.insert(call, 0, u64::from(BPF_NOEXIST));
     match CALLS.get_ptr_mut(call) {
-        // SAFETY: entries are never deleted; two CPUs that count at once are two threads of one program that fail
-        // alike in the same nanoseconds.
+        // SAFETY: entries are never deleted, and each CPU has a count of its own.
         Some(count) => unsafe { *count += 1 },
         None => lose(hook::CALL),
     }

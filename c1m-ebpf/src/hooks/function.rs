@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext},
 };
 
-use crate::kernel::Ptr;
+use crate::{kernel::Ptr, maps::window};
 
 /// The arguments of a function, from wherever it was entered.
 pub(super) trait Arguments {
@@ -86,6 +86,19 @@ macro_rules! at_return {
     };
 }
 pub(super) use at_return;
+
+/// At the entry of a function that looks at one socket: notes it for the return.
+#[inline(always)]
+pub(super) fn note_sock(args: &impl Arguments) -> Option<()> {
+    window()?.sock = args.pointer(0).0;
+    Some(())
+}
+
+/// At the return: the socket that the entry noted.
+#[inline(always)]
+pub(super) fn noted_sock() -> Option<Ptr> {
+    Some(Ptr(core::mem::take(&mut window()?.sock)))
+}
 
 /// Whether a pointer that a function returned is an error number (`IS_ERR`).
 #[inline(always)]

@@ -3,9 +3,9 @@
 use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
 use c1m_common::stats::event;
 
-use super::function::{Arguments, at_entry, at_return, is_error, is_false};
+use super::function::{at_entry, at_return, is_error, is_false, note_sock, noted_sock};
 use crate::{
-    kernel::{Ptr, current_inum, is_traced_namespace, traced_side},
+    kernel::{current_inum, is_traced_namespace, traced_side},
     maps::{folding, stats, window},
 };
 
@@ -23,18 +23,12 @@ pub(crate) fn kr_early_drop(ctx: RetProbeContext) -> u32 {
 
 // `int tcp_twsk_unique(struct sock *sk, struct sock *sktw, void *twp)`: no, the port that connect() tries is held by
 // TIME_WAIT.
-at_entry!(k_twsk_unique, f_twsk_unique, port_tried);
+at_entry!(k_twsk_unique, f_twsk_unique, note_sock);
 at_return!(kr_twsk_unique, fx_twsk_unique, twsk_unique_args, port_free);
 
 #[inline(always)]
-fn port_tried(args: &impl Arguments) -> Option<()> {
-    window()?.sock = args.pointer(0).0;
-    Some(())
-}
-
-#[inline(always)]
 fn port_free(unique: u64) -> Option<()> {
-    let sk = Ptr(core::mem::take(&mut window()?.sock));
+    let sk = noted_sock()?;
     if unique as u32 != 0 || !folding() {
         return None;
     }

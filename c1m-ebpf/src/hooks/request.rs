@@ -2,8 +2,8 @@
 //! was sent, and the listener that was chosen is known.
 
 use aya_ebpf::{
-    macros::{fexit, kretprobe},
-    programs::{FExitContext, RetProbeContext},
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use c1m_common::{
     config::phase,
@@ -20,7 +20,7 @@ use crate::{
     },
     kernel::{Ptr, Side, is_traced_namespace, sock_inum, sock_state, traced_request},
     listeners::{self, NO_QUEUE, classify},
-    maps::{Window, config, folding, offset, phase, stats, window},
+    maps::{Child, Window, config, folding, offset, phase, stats, window},
     segment::Header,
 };
 
@@ -149,14 +149,21 @@ fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: 
 // struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req [, callback])`, and its IPv6 twin, which
 // calls it for a mapped address.
 /// Entry, for the return that tells no arguments.
-#[aya_ebpf::macros::kprobe]
-pub(crate) fn k_syn_recv_sock(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+#[kprobe]
+pub(crate) fn k_syn_recv_sock(ctx: ProbeContext) -> u32 {
     if let Some(window) = window() {
-        window.child.listener = ctx.pointer(0).0;
-        window.child.ack = ctx.pointer(1).0;
-        window.child.by_cookie = u64::from(ctx.pointer(4).is_null());
+        window.child = child(&ctx);
     }
     0
+}
+
+#[inline(always)]
+fn child(args: &impl Arguments) -> Child {
+    Child {
+        listener: args.pointer(0).0,
+        ack: args.pointer(1).0,
+        by_cookie: u64::from(args.pointer(4).is_null()),
+    }
 }
 
 /// Return: without a child the ACK was refused.
@@ -191,9 +198,7 @@ fn child_made(ctx: &FExitContext, args: u32) -> Option<()> {
         return None;
     }
     let window = window()?;
-    window.child.listener = ctx.pointer(0).0;
-    window.child.ack = ctx.pointer(1).0;
-    window.child.by_cookie = u64::from(ctx.pointer(4).is_null());
+    window.child = child(ctx);
     no_child(window)
 }
 

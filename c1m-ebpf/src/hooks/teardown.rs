@@ -8,11 +8,11 @@ use c1m_common::{
     stats::{event, hook},
 };
 
-use super::function::{Arguments, at_entry, at_return, is_false};
+use super::function::{Arguments, at_entry, at_return, is_false, note_sock, noted_sock};
 use crate::{
     fold::{NOBODY, end, entry},
     kernel::{Ptr, Side, traced_side, traced_socket},
-    maps::{folding, phase, stats, window},
+    maps::{folding, phase, stats},
 };
 
 // `void tcp_time_wait(struct sock *sk, int state, int timeo)`: the socket gives way to a small one, in TIME_WAIT or
@@ -31,18 +31,12 @@ fn time_wait(args: &impl Arguments) -> Option<()> {
 
 // `struct inet_timewait_sock *inet_twsk_alloc(const struct sock *sk, struct inet_timewait_death_row *dr,
 // const int state)`: none beyond net.ipv4.tcp_max_tw_buckets.
-at_entry!(k_twsk_alloc, f_twsk_alloc, twsk_wanted);
+at_entry!(k_twsk_alloc, f_twsk_alloc, note_sock);
 at_return!(kr_twsk_alloc, fx_twsk_alloc, twsk_alloc_args, twsk_made);
 
 #[inline(always)]
-fn twsk_wanted(args: &impl Arguments) -> Option<()> {
-    window()?.sock = args.pointer(0).0;
-    Some(())
-}
-
-#[inline(always)]
 fn twsk_made(made: u64) -> Option<()> {
-    let sk = Ptr(core::mem::take(&mut window()?.sock));
+    let sk = noted_sock()?;
     if made != 0 || !folding() {
         return None;
     }
@@ -55,18 +49,12 @@ fn twsk_made(made: u64) -> Option<()> {
 }
 
 // `bool tcp_check_oom(const struct sock *sk, int shift)`: yes, the connection is given up.
-at_entry!(k_check_oom, f_check_oom, oom_checked);
+at_entry!(k_check_oom, f_check_oom, note_sock);
 at_return!(kr_check_oom, fx_check_oom, check_oom_args, oom_found);
 
 #[inline(always)]
-fn oom_checked(args: &impl Arguments) -> Option<()> {
-    window()?.sock = args.pointer(0).0;
-    Some(())
-}
-
-#[inline(always)]
 fn oom_found(yes: u64) -> Option<()> {
-    let sk = Ptr(core::mem::take(&mut window()?.sock));
+    let sk = noted_sock()?;
     if is_false(yes) {
         return None;
     }
