@@ -169,10 +169,12 @@ impl Bench {
         }
         // Their routes come a little later, by a work queue.
         self.until("the addresses have their routes", || {
-            Ok(addresses.iter().all(|address| {
-                let socket = UdpSocket::bind((*address, 0));
-                socket.is_ok_and(|socket| socket.connect((*address, PORT)).is_ok())
-            }))
+            let leads = |from: &str, to: &str| {
+                let socket = UdpSocket::bind((from, 0));
+                socket.is_ok_and(|socket| socket.connect((to, PORT)).is_ok())
+            };
+            let all = |from: &str| addresses.iter().all(|to| leads(from, to));
+            Ok(addresses.iter().all(|from| all(from)))
         })
     }
 

@@ -68,21 +68,33 @@ pub(super) fn client_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
         traced.must_run()?;
         Ok(bench.clients(ESTABLISHED)? == ATTEMPTS && bench.queued(&bench.ns)? == 0)
     })?;
-    let sockets = bench.sockets(&bench.ns, Side::Client, ESTABLISHED)?;
-    let held = held_by(traced.pid(), &sockets);
-    let &(victim, count) = held.first().context("the client holds nothing")?;
-    ensure!(
-        0 < count && count < ATTEMPTS,
-        "one process holds {count} of {ATTEMPTS}: not what the lab meant"
-    );
-    signal(victim, Signal::KILL)?;
-    bench.until("its connections are gone", || {
-        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - count)
-    })?;
+    let (_, count) = kill_holder(bench, traced.pid(), Side::Client, ATTEMPTS)?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let truth = Truth::of(ATTEMPTS, &[("client-exited", count)]);
     Ok(vec![Outcome { truth, run }])
+}
+
+/// Kills the process of those below `root` that holds most of the `standing` connections of a side, but not all, and
+/// waits until they are gone: which it was, and how many it held.
+pub(super) fn kill_holder(
+    bench: &Bench,
+    root: u32,
+    side: Side,
+    standing: u64,
+) -> anyhow::Result<(u32, u64)> {
+    let sockets = bench.sockets(&bench.ns, side, ESTABLISHED)?;
+    let held = held_by(root, &sockets);
+    let &(victim, count) = held.first().context("nobody holds a connection")?;
+    ensure!(
+        0 < count && count < standing,
+        "one process holds {count} of {standing}: not what the lab meant"
+    );
+    signal(victim, Signal::KILL)?;
+    bench.until("its connections are gone", || {
+        Ok(bench.clients(ESTABLISHED)? == standing - count)
+    })?;
+    Ok((victim, count))
 }
 
 /// Somebody with the right to do so ends some of the server's connections (`ss -K`).

@@ -1,14 +1,14 @@
 //! A lab of TCP Fast Open: data in SYNs, and a listener that takes only so many of them at a time.
 
-use std::{io, net::SocketAddr, os::fd::AsRawFd};
+use std::{io, net::SocketAddr, os::fd::AsFd};
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::{
     Outcome,
     bench::{Bench, ESTABLISHED},
-    foreign::Foreign,
+    foreign::{Foreign, set_tcp, socket},
     route::{FAR, Route},
     truth::Truth,
 };
@@ -30,7 +30,7 @@ pub(super) fn fastopen(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     }
     route.cut("ip saddr 10.9.1.1 tcp flags & (fin|syn|rst|psh|ack) == ack")?;
     let mut server = Foreign::listen(Some(&route.far), FAR.parse()?, 1024)?;
-    server.set(|listener| set(listener, libc::TCP_FASTOPEN, QUEUE as libc::c_int))?;
+    server.set(|listener| set_tcp(listener.as_fd(), libc::TCP_FASTOPEN, QUEUE as libc::c_int))?;
     let traced = bench.traced_port(Some(&route.far))?;
     let clients: Vec<Socket> = (0..ATTEMPTS)
         .map(|_| open(FAR.parse()?))
@@ -65,32 +65,11 @@ pub(super) fn fastopen(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 /// Connects with data in the SYN.
 fn open(target: SocketAddr) -> anyhow::Result<Socket> {
     let open = || -> io::Result<Socket> {
-        let socket = Socket::new(
-            Domain::for_address(target),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        set(&socket, libc::TCP_FASTOPEN_CONNECT, 1)?;
+        let socket = socket(target)?;
+        set_tcp(socket.as_fd(), libc::TCP_FASTOPEN_CONNECT, 1)?;
         socket.connect(&target.into())?;
         socket.send(b"early")?;
         Ok(socket)
     };
     open().with_context(|| format!("the lab cannot open a connection to {target} with data"))
-}
-
-fn set(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: reads a live integer of the size that is given.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            option,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -187,7 +190,30 @@ pub(super) fn bind(source: SocketAddr) -> anyhow::Result<Socket> {
     bind().with_context(|| format!("the lab cannot bind {source}"))
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+/// Sets an integer option of a TCP socket that no library has.
+pub(super) fn set_tcp(
+    socket: BorrowedFd,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: reads a live integer of the size that is given.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A TCP socket of the address's family.
+pub(super) fn socket(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(
         Domain::for_address(address),
         Type::STREAM,

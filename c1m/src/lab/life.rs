@@ -1,13 +1,11 @@
 //! Labs of connections that are lost after their handshake.
 
-use anyhow::{Context, ensure};
-use rustix::process::Signal;
-
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, PORT, held_by},
+    bench::{Bench, ESTABLISHED, PORT},
+    close::kill_holder,
     foreign::Foreign,
-    process::{Place, signal},
+    process::Place,
     truth::Truth,
 };
 use crate::{causes::remedy::Who, ledger::census::Side, load::worker::BASE_FDS};
@@ -93,17 +91,7 @@ pub(super) fn server_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
         let accepted = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
         Ok(accepted.iter().filter(|socket| socket.inode != 0).count() as u64 == ATTEMPTS)
     })?;
-    let sockets = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
-    let held = held_by(server.pid(), &sockets);
-    let &(victim, count) = held.first().context("the server holds nothing")?;
-    ensure!(
-        0 < count && count < ATTEMPTS,
-        "one process holds {count} of {ATTEMPTS}: not what the lab meant"
-    );
-    signal(victim, Signal::KILL)?;
-    bench.until("its connections are gone", || {
-        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - count)
-    })?;
+    let (victim, count) = kill_holder(bench, server.pid(), Side::Server, ATTEMPTS)?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let mut truth = Truth::of(ATTEMPTS, &[("server-exited", count)]);

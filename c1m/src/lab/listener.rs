@@ -9,7 +9,7 @@ use super::{
     bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
     foreign::Foreign,
     process::Place,
-    traced::Run,
+    traced::{Run, Traced},
     truth::Truth,
 };
 
@@ -118,9 +118,24 @@ fn accept_queue_full_at(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --timeout 800ms --hold 60s"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    accept_late(bench, &mut traced, &mut server, [ATTEMPTS, admitted])?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", ATTEMPTS - admitted)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// Accepts only when all have sent their SYN, and those that found the accept queue full have given up: so many sent
+/// one, and so many were admitted.
+pub(super) fn accept_late(
+    bench: &Bench,
+    traced: &mut Traced,
+    server: &mut Foreign,
+    [opened, admitted]: [u64; 2],
+) -> anyhow::Result<()> {
     bench.until("every SYN is sent", || {
         traced.must_run()?;
-        Ok(bench.opened()? == ATTEMPTS)
+        Ok(bench.opened()? == opened)
     })?;
     bench.until("those beyond the accept queue gave up", || {
         Ok(bench.clients(SYN_SENT)? == 0)
@@ -133,8 +148,5 @@ fn accept_queue_full_at(
     bench.until("the queue is accepted", || {
         Ok(server.accept(count)? == count)
     })?;
-    traced.interrupt()?;
-    let run = traced.finish(bench)?;
-    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", ATTEMPTS - admitted)]);
-    Ok(vec![Outcome { truth, run }])
+    Ok(())
 }

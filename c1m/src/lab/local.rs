@@ -39,9 +39,7 @@ pub(super) fn source_not_local(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>
     let args = format!(
         "--target 10.9.0.1:8000 --sources 10.9.0.1-4 --ips 4 --per-ip {PER_SOURCE} --unchecked --hold 1s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let mut truth = Truth::of(4 * PER_SOURCE, &[("source-not-local", 2 * PER_SOURCE)]);
     truth.places = ["10.9.0.3", "10.9.0.4"]
         .map(|source| ("source-not-local", source.to_owned(), PER_SOURCE))
@@ -80,9 +78,7 @@ fn bind_conflict_at(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --port-range {FIRST}-{} --unchecked --hold 1s",
         FIRST + ATTEMPTS - 1
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let (attempts, bound) = (u64::from(ATTEMPTS), u64::from(BOUND));
     let mut truth = Truth::of(attempts, &[("bind-conflict", bound)]);
     truth.places = vec![("bind-conflict", source.to_owned(), bound)];
@@ -104,9 +100,7 @@ fn self_connect_at(bench: &mut Bench, target: &str, source: &str) -> anyhow::Res
     let args = format!(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --port-range 7990-8009 --unchecked --hold 1s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let truth = Truth::of(ATTEMPTS, &[("self-connect", 1), ("refused", ATTEMPTS - 1)]);
     Ok(vec![Outcome { truth, run }])
 }

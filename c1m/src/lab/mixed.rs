@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use socket2::Socket;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     bench::{Bench, ESTABLISHED, FIRST_PORT, PORT, SYN_SENT},
     dice::Dice,
     foreign::{Foreign, bind},
+    listener::accept_late,
     process::{POLL, Place, more_files, tool},
     truth::Truth,
     witness::{SYNS, element, elements},
@@ -50,21 +51,7 @@ pub(super) fn mixed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let opened = SOURCES * PER_SOURCE - PER_SOURCE - bound;
     let arrived = opened - PER_SOURCE;
     let admitted = arrived.min(u64::from(backlog) + 1);
-    bench.until("every SYN is sent", || {
-        traced.must_run()?;
-        Ok(bench.opened()? == opened)
-    })?;
-    bench.until("those that were dropped gave up", || {
-        Ok(bench.clients(SYN_SENT)? == 0)
-    })?;
-    ensure!(
-        bench.queued(&bench.ns)? == admitted,
-        "the accept queue took another number than its limit says"
-    );
-    let count = admitted as usize;
-    bench.until("the queue is accepted", || {
-        Ok(server.accept(count)? == count)
-    })?;
+    accept_late(bench, &mut traced, &mut server, [opened, admitted])?;
     server.reset(RESET as usize)?;
     bench.until("the resets arrived", || {
         Ok(bench.clients(ESTABLISHED)? == admitted - RESET)

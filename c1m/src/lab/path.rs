@@ -23,9 +23,7 @@ fn no_route_at(bench: &mut Bench, target: &str, source: &str) -> anyhow::Result<
     let args = format!(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --unchecked --hold 0s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let truth = Truth::of(ATTEMPTS, &[("no-route", ATTEMPTS)]);
     Ok(vec![Outcome { truth, run }])
 }
@@ -48,9 +46,7 @@ pub(super) fn rp_filter(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let args = format!(
         "--target 10.9.1.2:8000 --sources 10.9.1.3-4 --ips 2 --per-ip {HALF} --timeout 800ms --hold 1s"
     );
-    let run = bench
-        .traced_client(Place::default(), Some(&far), &args)?
-        .finish(bench)?;
+    let run = bench.client_run(Some(&far), &args)?;
     let mut truth = Truth::of(2 * HALF, &[("rp-filter", HALF)]);
     truth.places = vec![("rp-filter", "10.9.1.4".to_owned(), HALF)];
     Ok(vec![Outcome { truth, run }])
@@ -64,9 +60,7 @@ pub(super) fn neighbour(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let args = format!(
         "--target 10.9.1.9:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 5s --hold 0s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let truth = Truth::of(ATTEMPTS, &[("neighbour", ATTEMPTS)]);
     Ok(vec![Outcome { truth, run }])
 }
@@ -87,9 +81,7 @@ pub(super) fn icmp_error(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
         let args = format!(
             "--target 10.9.3.3:8000 --sources 10.9.1.1 --ips 1 --per-ip {HIT} --timeout 5s --hold 0s"
         );
-        let run = bench
-            .traced_client(Place::default(), None, &args)?
-            .finish(bench)?;
+        let run = bench.client_run(None, &args)?;
         tool("nft", &["flush", "ruleset"], "", Some(&far))?;
         let truth = Truth::of(HIT, &[("icmp-error", HIT)]);
         outcomes.push(Outcome { truth, run });

@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::{
     Outcome,
     bench::{Bench, ESTABLISHED, SYN_SENT, TIME_WAIT},
-    foreign::Foreign,
+    foreign::{Foreign, set_tcp, socket},
     process::Place,
     truth::Truth,
 };
@@ -170,17 +170,13 @@ fn connect(
     sequence: Option<u32>,
 ) -> anyhow::Result<Socket> {
     let connected = || -> io::Result<Socket> {
-        let socket = Socket::new(
-            Domain::for_address(target),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = socket(target)?;
         socket.set_reuse_address(true)?;
         if let Some(sequence) = sequence {
             // What is set under repair before connect() becomes the initial number (`tcp_v4_connect`).
             repair(socket.as_fd(), REPAIR_ON)?;
-            set(socket.as_fd(), libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
-            set(socket.as_fd(), libc::TCP_QUEUE_SEQ, sequence as libc::c_int)?;
+            set_tcp(socket.as_fd(), libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
+            set_tcp(socket.as_fd(), libc::TCP_QUEUE_SEQ, sequence as libc::c_int)?;
             repair(socket.as_fd(), REPAIR_OFF)?;
         }
         socket.bind(&source.into())?;
@@ -198,13 +194,13 @@ const REPAIR_OFF: libc::c_int = -1;
 const SEND_QUEUE: libc::c_int = 2;
 
 fn repair(socket: BorrowedFd, value: libc::c_int) -> io::Result<()> {
-    set(socket, libc::TCP_REPAIR, value)
+    set_tcp(socket, libc::TCP_REPAIR, value)
 }
 
 /// The next sequence number that a connection sends.
 fn sequence(socket: BorrowedFd) -> anyhow::Result<u32> {
     repair(socket, REPAIR_ON)?;
-    set(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
+    set_tcp(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: writes at most `len` bytes to a live integer of that size.
@@ -220,23 +216,6 @@ fn sequence(socket: BorrowedFd) -> anyhow::Result<u32> {
     ensure!(done == 0, io::Error::last_os_error());
     repair(socket, REPAIR_OFF)?;
     Ok(value as u32)
-}
-
-fn set(socket: BorrowedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: reads a live integer of the size that is given.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            option,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Closes a connection without a word to its peer: so closes a socket under repair.

@@ -62,9 +62,7 @@ fn hit(
     let args = format!(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --timeout {timeout} --hold 1s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let truth = Truth::of(ATTEMPTS, &[(cause, HIT)]);
     Ok(vec![Outcome { truth, run }])
 }

@@ -1,6 +1,6 @@
 //! Labs of SYNs that do not get to a listener.
 
-use super::{Outcome, bench::Bench, process::Place, truth::Truth};
+use super::{Outcome, bench::Bench, truth::Truth};
 
 /// No listener on the port.
 pub(super) fn refused(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -43,9 +43,7 @@ pub(super) fn evidence_lost(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 fn refused_at(bench: &mut Bench, whereto: &str, sources: u64) -> anyhow::Result<Vec<Outcome>> {
     const PER_SOURCE: u64 = 50;
     let args = format!("{whereto} --per-ip {PER_SOURCE} --hold 0s");
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let attempts = sources * PER_SOURCE;
     let truth = Truth::of(attempts, &[("refused", attempts)]);
     Ok(vec![Outcome { truth, run }])
@@ -60,9 +58,7 @@ pub(super) fn syn_unanswered(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> 
     let args = format!(
         "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 30s --hold 0s"
     );
-    let run = bench
-        .traced_client(Place::default(), None, &args)?
-        .finish(bench)?;
+    let run = bench.client_run(None, &args)?;
     let truth = Truth::of(ATTEMPTS, &[("syn-unanswered", ATTEMPTS)]);
     Ok(vec![Outcome { truth, run }])
 }

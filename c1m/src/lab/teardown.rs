@@ -1,12 +1,16 @@
 //! Labs of what follows a connection's end. It decides no attempt: the connections were closed by their
 //! programs. The record counts it among the states, and in its notes.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use super::{
     Outcome,
     bench::{Bench, FIN_WAIT_2, LISTEN, PORT, TIME_WAIT},
     foreign::{Foreign, connect},
+    traced::Traced,
     truth::Truth,
 };
 use crate::ledger::census::Side;
@@ -19,11 +23,7 @@ pub(super) fn time_wait_overflow(bench: &mut Bench) -> anyhow::Result<Vec<Outcom
     const BUCKETS: u64 = 10;
     let buckets = BUCKETS.to_string();
     bench.sysctl(None, "net.ipv4.tcp_max_tw_buckets", &buckets)?;
-    let target = ([127, 0, 0, 1], PORT).into();
-    let mut server = Foreign::listen(None, target, 1024)?;
-    let traced = bench.traced_port(None)?;
-    let mut clients = connect(target, ATTEMPTS as usize)?;
-    accept_all(bench, &mut server)?;
+    let (mut server, traced, mut clients) = accepted(bench)?;
     server.close(CLOSED as usize);
     // The server closes what it accepted last.
     clients.truncate((ATTEMPTS - CLOSED) as usize);
@@ -49,11 +49,7 @@ pub(super) fn time_wait_overflow(bench: &mut Bench) -> anyhow::Result<Vec<Outcom
 pub(super) fn fin_wait_2_timeout(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const CLOSED: u64 = 20;
     bench.sysctl(None, "net.ipv4.tcp_fin_timeout", "1")?;
-    let target = ([127, 0, 0, 1], PORT).into();
-    let mut server = Foreign::listen(None, target, 1024)?;
-    let traced = bench.traced_port(None)?;
-    let mut clients = connect(target, ATTEMPTS as usize)?;
-    accept_all(bench, &mut server)?;
+    let (mut server, traced, mut clients) = accepted(bench)?;
     server.close(CLOSED as usize);
     bench.until("the closed ones wait for their clients", || {
         let waiting = bench.sockets(&bench.ns, Side::Server, FIN_WAIT_2)?;
@@ -80,8 +76,14 @@ pub(super) fn fin_wait_2_timeout(bench: &mut Bench) -> anyhow::Result<Vec<Outcom
     Ok(vec![Outcome { truth, run }])
 }
 
-fn accept_all(bench: &Bench, server: &mut Foreign) -> anyhow::Result<()> {
+/// A server that has accepted every connection of its clients, traced.
+fn accepted(bench: &mut Bench) -> anyhow::Result<(Foreign, Traced, Vec<TcpStream>)> {
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, 1024)?;
+    let traced = bench.traced_port(None)?;
+    let clients = connect(target, ATTEMPTS as usize)?;
     bench.until("every connection is accepted", || {
         Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })
+    })?;
+    Ok((server, traced, clients))
 }

@@ -5,8 +5,11 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 
-use super::{bench::Bench, process::Process};
-use crate::report::record::Record;
+use super::{
+    bench::Bench,
+    process::{Place, Process},
+};
+use crate::{netns::Netns, report::record::Record};
 
 /// A client, or a port, under the tracer.
 #[derive(Debug)]
@@ -27,6 +30,14 @@ pub(super) struct Run {
     pub(super) complaints: String,
     /// The exit status.
     pub(super) status: i32,
+}
+
+impl Bench {
+    /// A whole run of `c1m trace -- client` with these arguments, in the lab's own namespace. `also` is traced too.
+    pub(super) fn client_run(&mut self, also: Option<&Netns>, args: &str) -> anyhow::Result<Run> {
+        self.traced_client(Place::default(), also, args)?
+            .finish(self)
+    }
 }
 
 impl Traced {
