@@ -241,6 +241,9 @@ pub struct TraceArgs {
     /// Print fact, hook and this kernel's choice, and leave
     #[arg(long)]
     pub list_hooks: bool,
+    /// Print the eBPF programs that this kernel takes, with their size and what it took to verify them, and leave
+    #[arg(long)]
+    pub list_programs: bool,
     /// Show what the kernel side says of listeners that come and go
     #[arg(long, short)]
     pub verbose: bool,

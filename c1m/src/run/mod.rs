@@ -4,6 +4,7 @@
 mod client;
 mod command;
 mod interrupt;
+mod list;
 mod progress;
 mod server;
 mod workload;
@@ -12,10 +13,10 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, Hooks, TraceArgs},
+    cli::{Cli, Command, TraceArgs},
     netns::Netns,
     report::{json, record::Record, table, text},
-    trace::{Filter, Tracer, hooks::HOOKS, load::Kernel, preflight, symbols::Symbols},
+    trace::Filter,
 };
 
 pub use client::client;
@@ -24,7 +25,10 @@ pub use server::server;
 /// Runs `c1m trace`: a server or client of ours, any other command, or nothing but the tracer.
 pub async fn trace(args: TraceArgs) -> anyhow::Result<u8> {
     if args.list_hooks {
-        return list_hooks(args.hooks);
+        return list::hooks(args.hooks);
+    }
+    if args.list_programs {
+        return list::programs(args.hooks);
     }
     let Some(first) = args.workload.first() else {
         if args.port.is_empty() {
@@ -93,45 +97,3 @@ fn publish(record: &Record, file: Option<&std::path::Path>) -> anyhow::Result<u8
     }
     Ok(record.status())
 }
-
-/// Prints which hook gives which fact here: every way to a fact, and which of them is taken. All that is taken is
-/// attached for a moment, for only then is it certain that the kernel lets it.
-fn list_hooks(hooks: Hooks) -> anyhow::Result<u8> {
-    let types = preflight::check()?;
-    let symbols = Symbols::load()?;
-    let kernel = Kernel {
-        types: &types,
-        symbols: &symbols,
-    };
-    let mut filter = filter(None, vec![PORT_OF_NOBODY], false)?;
-    filter.foreign = true;
-    filter.backend = hooks.forced();
-    let choice = Tracer::start(filter)?.choice;
-    let mut lines = String::new();
-    for hook in HOOKS {
-        let refused = choice
-            .unusable
-            .iter()
-            .find(|(backend, _)| *backend == hook.backend);
-        let here = match (kernel.lacks_hook(hook), refused) {
-            (Some(why), _) => why.to_owned(),
-            (None, Some((_, why))) => format!("refused: {why}"),
-            _ if choice.taken.iter().any(|taken| std::ptr::eq(*taken, hook)) => "taken".to_owned(),
-            _ => "not needed".to_owned(),
-        };
-        lines += &format!(
-            "{:<18} {:<10} {here:<38} {}\n",
-            format!("{:?}", hook.fact),
-            hook.backend.to_string(),
-            hook.points()
-        );
-    }
-    for refusal in &choice.refusals {
-        lines += &format!("refused: {refusal}\n");
-    }
-    text::print(&lines)?;
-    Ok(0)
-}
-
-/// Discard, which nobody serves.
-const PORT_OF_NOBODY: u16 = 9;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap},
+    programs::Program,
 };
 use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase};
 
@@ -157,6 +158,22 @@ impl Tracer {
         Ok(())
     }
 
+    /// The programs that the kernel took.
+    pub fn programs(&self) -> anyhow::Result<Vec<LoadedProgram<'_>>> {
+        let loaded = self.ebpf.programs().filter(|(_, it)| it.fd().is_ok());
+        let told = |(name, program): (_, &Program)| {
+            let info = program
+                .info()
+                .with_context(|| format!("the kernel tells nothing of program {name}"))?;
+            Ok(LoadedProgram {
+                name,
+                size: info.size_translated().unwrap_or(0) / INSTRUCTION_BYTES,
+                verified: info.verified_instruction_count().filter(|&count| count > 0),
+            })
+        };
+        loaded.map(told).collect()
+    }
+
     /// How often the kernel skipped a program because it was running on that CPU already.
     pub fn recursion_misses(&self) -> Vec<(&'static str, u64)> {
         let misses = |name: &'static str| {
@@ -173,6 +190,20 @@ impl Tracer {
         programs.into_iter().filter_map(misses).collect()
     }
 }
+
+/// A program as the kernel has it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadedProgram<'a> {
+    /// Its name in the object.
+    pub name: &'a str,
+    /// How many instructions it has, as the kernel runs them.
+    pub size: u32,
+    /// How many the verifier went through; none before Linux 5.16.
+    pub verified: Option<u32>,
+}
+
+/// `sizeof(struct bpf_insn)`
+const INSTRUCTION_BYTES: u32 = 8;
 
 /// From here on, whoever this process starts belongs to the traced command.
 fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {
