@@ -76,6 +76,24 @@ pub enum Listeners {
     Reuseport,
 }
 
+/// Formats of a run's report besides the table; `-` prints one in the table's place.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Reports")]
+pub struct Outputs {
+    /// Write the record of the run to this file, as JSON (- for stdout, here and below)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a page for browsers, with the time line and how long connecting took
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write it as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Write the lost and the recovered attempts as CSV
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
 /// Options of `c1m server`.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
@@ -100,6 +118,9 @@ pub struct ServerArgs {
     /// Retire a worker that has been empty this long
     #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
     pub retire_after: Duration,
+    /// Where the report goes besides the terminal
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 /// How the client ends a connection that it held.
@@ -178,9 +199,9 @@ pub struct ClientArgs {
     /// Try even what the checks before the run say must fail
     #[arg(long)]
     pub unchecked: bool,
-    /// Write the record of the run to this file, as JSON
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    /// Where the report goes besides the terminal
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 /// Which kind of hooks the tracer uses.
@@ -223,9 +244,9 @@ impl Hooks {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
 pub struct TraceArgs {
-    /// Write the record of the run to this file, as JSON
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    /// Where the report goes besides the terminal
+    #[command(flatten)]
+    pub outputs: Outputs,
     /// Server port to trace (server and client know theirs)
     #[arg(long)]
     pub port: Vec<u16>,
@@ -258,6 +279,9 @@ pub struct ReportArgs {
     /// Records written by --json
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    /// Other formats of a single record
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 /// Options of `c1m lab`.
@@ -274,6 +298,9 @@ pub struct LabArgs {
     /// Keep the records of the labs' runs in this directory, as NAME-1.json and on
     #[arg(long, value_name = "DIR")]
     pub records: Option<PathBuf>,
+    /// Reports of a single lab's runs: FILE of the first, FILE-2 of the second
+    #[command(flatten)]
+    pub outputs: Outputs,
     /// Which kind of hooks the labs' tracers use
     #[arg(long, value_enum, default_value_t = Hooks::Auto)]
     pub hooks: Hooks,

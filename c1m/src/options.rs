@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -117,8 +116,6 @@ pub struct ClientPlan {
     pub per_worker: u32,
     /// The device to put missing source addresses on.
     pub dev: Option<String>,
-    /// Where to write the record.
-    pub json: Option<PathBuf>,
     /// Start in spite of what the checks say.
     pub unchecked: bool,
 }
@@ -175,7 +172,6 @@ impl ClientPlan {
             retry: args.retry,
             per_worker,
             dev: args.dev.clone(),
-            json: args.json.clone(),
             unchecked: args.unchecked,
         };
         let workers = plan.workers() as u64;

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     cli::{Hooks, LabArgs},
     netns::Netns,
-    report::record::Record,
+    report::{json, record::Record},
 };
 
 /// Runs `c1m lab`; the exit status: 0 all exact and, with `--fix`, healed by the settings that they named, 1 some
@@ -56,6 +56,11 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         rustix::process::geteuid().is_root(),
         "a lab makes network namespaces and traces the kernel: run it as root (sudo c1m lab …)"
     );
+    ensure!(
+        labs.len() == 1 || args.outputs.is_empty(),
+        "a report is of one lab's runs: name one lab, or keep all records with --records DIR"
+    );
+    args.outputs.check()?;
     let scratch = Scratch::new()?;
     let shop = Shop {
         scratch,
@@ -68,6 +73,11 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         [lab] => shop.alone(lab)?,
         _ => side_by_side(&labs, args.jobs, &shop),
     };
+    if let ([lab], false) = (&labs[..], args.outputs.is_empty()) {
+        for (number, path) in (1..).zip(shop.scratch.records(lab)) {
+            args.outputs.of_run(number).write(&json::read(&path)?)?;
+        }
+    }
     if let Some(records) = &args.records {
         for lab in &labs {
             shop.scratch.keep(lab, records)?;

@@ -45,6 +45,14 @@ impl Scratch {
         copy(&own, records, lab.name)?;
         copy(&own.join(FIXED), records, &format!("{}-{FIXED}", lab.name))
     }
+
+    /// The records of a lab's runs, those with its settings applied after the others.
+    pub(super) fn records(&self, lab: &Lab) -> Vec<PathBuf> {
+        let own = self.0.join(lab.name);
+        let mut all = runs(&own);
+        all.extend(runs(&own.join(FIXED)));
+        all
+    }
 }
 
 fn make(path: PathBuf) -> anyhow::Result<PathBuf> {
@@ -53,8 +61,17 @@ fn make(path: PathBuf) -> anyhow::Result<PathBuf> {
 }
 
 fn copy(from: &Path, to: &Path, name: &str) -> anyhow::Result<()> {
-    let Ok(files) = fs::read_dir(from) else {
-        return Ok(());
+    for (run, path) in (1..).zip(runs(from)) {
+        let to = to.join(format!("{name}-{run}.json"));
+        fs::copy(&path, &to).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// The records in a lab's directory, in the order of its runs.
+fn runs(dir: &Path) -> Vec<PathBuf> {
+    let Ok(files) = fs::read_dir(dir) else {
+        return Vec::new();
     };
     let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
     let mut runs: Vec<(u32, PathBuf)> = files
@@ -63,11 +80,7 @@ fn copy(from: &Path, to: &Path, name: &str) -> anyhow::Result<()> {
         .filter_map(|path| Some((number(&path)?, path)))
         .collect();
     runs.sort();
-    for (run, (_, path)) in (1..).zip(runs) {
-        let to = to.join(format!("{name}-{run}.json"));
-        fs::copy(&path, &to).with_context(|| format!("cannot write {}", to.display()))?;
-    }
-    Ok(())
+    runs.into_iter().map(|(_, path)| path).collect()
 }
 
 fn clear_away_if_interrupted(files: PathBuf) -> anyhow::Result<()> {

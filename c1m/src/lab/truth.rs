@@ -209,6 +209,7 @@ mod tests {
             crosscheck: causes.iter().filter_map(compared).collect(),
             states: Default::default(),
             notes: Vec::new(),
+            detail: Default::default(),
             attempts: Vec::new(),
         }
     }

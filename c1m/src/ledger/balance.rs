@@ -9,7 +9,9 @@ use crate::{
     },
     ledger::{ATTEMPTS_MAX, Ledger, Loss, census},
     report::{
-        record::{CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States},
+        record::{
+            CauseCount, Crosscheck, Detail, Observability, Place, Record, Recovery, SCHEMA, States,
+        },
         text::thousands,
     },
 };
@@ -107,6 +109,7 @@ impl Ledger {
             crosscheck: frame.crosscheck,
             states: States::default(),
             notes: self.notes,
+            detail: Detail::default(),
             attempts: self.attempts,
         }
     }

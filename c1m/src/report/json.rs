@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::record::{ROLES, Record, SCHEMA};
+use super::record::{Detail, Latency, LossTimes, ROLES, Record, SCHEMA};
 
 /// The largest file that [`read`] takes in, in bytes: more than a million attempts with their facts.
 pub const SIZE_MAX: u64 = 1 << 30;
@@ -93,6 +93,55 @@ fn explain(error: &serde_json::Error) -> anyhow::Error {
     }
 }
 
+/// More points, buckets or addresses than this no c1m writes.
+const LIST_MAX: usize = 10_000;
+
+fn check_detail(detail: &Detail) -> anyhow::Result<()> {
+    let lists = [detail.sources.len(), detail.listeners.len()];
+    let timeline = detail.timeline.as_ref();
+    let latency = detail.latency.as_ref();
+    let points = timeline.map_or(0, |line| line.points.len());
+    let of_latency = latency.map_or([0; 3], |latency| {
+        let Latency {
+            percentiles,
+            buckets,
+            steps,
+            ..
+        } = latency;
+        [percentiles.len(), buckets.len(), steps.len()]
+    });
+    ensure!(
+        lists
+            .into_iter()
+            .chain(of_latency)
+            .chain([points])
+            .all(|len| len <= LIST_MAX),
+        "has a list longer than {LIST_MAX}; it was changed after c1m wrote it"
+    );
+    let in_order = timeline.is_none_or(|line| line.points.is_sorted_by_key(|point| point.at_ms));
+    ensure!(
+        in_order,
+        "has a time line that goes back; it was changed after c1m wrote it"
+    );
+    let as_long = |losses: &LossTimes| losses.counts.len() == points;
+    ensure!(
+        timeline
+            .is_none_or(|line| line.losses.iter().all(as_long) && line.losses.len() <= LIST_MAX),
+        "has a time line with gaps; it was changed after c1m wrote it"
+    );
+    let sums = latency.is_none_or(|latency| {
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.map(u128::from).sum::<u128>();
+        let of = u128::from(latency.count);
+        sum(&mut latency.buckets.iter().map(|one| one.count)) == of
+            && sum(&mut latency.steps.iter().map(|one| one.count)) == of
+    });
+    ensure!(
+        sums,
+        "has latencies that do not add up; it was changed after c1m wrote it"
+    );
+    Ok(())
+}
+
 /// What a record must keep though each of its fields may be well formed.
 fn check(record: &Record) -> anyhow::Result<()> {
     ensure!(
@@ -122,6 +171,7 @@ fn check(record: &Record) -> anyhow::Result<()> {
             "has a cause twice; it was changed after c1m wrote it"
         );
     }
+    check_detail(&record.detail)?;
     for end in ["lost", "recovered"] {
         let listed = record.attempts.iter().filter(|a| a.end == end).count() as u64;
         let counted = if end == "lost" {

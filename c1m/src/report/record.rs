@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::causes::{Cause, Phase, remedy::Fix};
 
+mod detail;
+
+pub use detail::{Bucket, Detail, Latency, LossTimes, Percentile, Point, Share, Step, Timeline};
+
 /// The version of the schema that this build writes and reads.
 pub const SCHEMA: u32 = 1;
 
@@ -59,6 +63,9 @@ pub struct Record {
     pub states: States,
     /// Remarks that the reader needs: exemptions, ambiguities, what a worker reported.
     pub notes: Vec<String>,
+    /// Latency, time line and addresses, as far as the run could tell.
+    #[serde(default, skip_serializing_if = "Detail::is_empty")]
+    pub detail: Detail,
     /// The lost and the recovered, one by one.
     pub attempts: Vec<Attempt>,
 }

@@ -5,8 +5,8 @@ mod remarks;
 use super::{
     record::{CauseCount, Record},
     text::{WIDTH_MAX, WIDTH_MIN, clean, columns, thousands, wrap},
+    words::{closing, imbalance, title},
 };
-use crate::causes::Cause;
 
 /// How many places of a cause are named.
 const PLACES_SHOWN: usize = 3;
@@ -84,26 +84,10 @@ impl Page {
 
 /// A ledger that does not balance says so before anything else.
 fn balance(page: &mut Page, record: &Record) {
-    if record.balanced && record.adds_up() {
+    let Some(wrong) = imbalance(record) else {
         return;
-    }
-    let sum: u128 = [record.standing, record.closed, record.lost]
-        .into_iter()
-        .map(u128::from)
-        .sum();
-    let difference = match u128::from(record.attempted).abs_diff(sum) {
-        0 => format!("the causes explain {} of the lost", record.lost_by_cause()),
-        off if sum < record.attempted.into() => format!("{off} attempts have no verdict"),
-        off => format!("{off} verdicts have no attempt"),
     };
-    let line = format!(
-        "c1m  DOES NOT BALANCE: {} attempted, {} standing + {} closed + {} lost: {difference}. Do not rely \
-         on the table below.",
-        thousands(record.attempted),
-        thousands(record.standing),
-        thousands(record.closed),
-        thousands(record.lost),
-    );
+    let line = format!("c1m  {wrong}");
     let line = page.paint(Style::Alarm, &line);
     page.line(&line);
 }
@@ -152,22 +136,13 @@ struct Cells {
 
 fn losses(page: &mut Page, record: &Record) {
     let mut rows: Vec<Cells> = record.causes.iter().map(cells).collect();
-    for (count, cause) in [
-        (record.evidence_lost, Cause::EvidenceLost),
-        (record.not_observable, Cause::NotObservable),
-        (record.unexplained, Cause::Unexplained),
-    ] {
-        let there = record.causes.iter().any(|row| row.slug == cause.slug());
-        if count > 0 && !there {
-            rows.push(Cells {
-                lost: thousands(count),
-                cause: cause.row().title.to_owned(),
-                place: Vec::new(),
-                remedy: cause.row().remedy.to_owned(),
-                evidence: String::new(),
-            });
-        }
-    }
+    rows.extend(closing(record).into_iter().map(|(count, cause)| Cells {
+        lost: thousands(count),
+        cause: cause.row().title.to_owned(),
+        place: Vec::new(),
+        remedy: cause.row().remedy.to_owned(),
+        evidence: String::new(),
+    }));
     let number = rows.iter().map(|row| row.lost.len()).max().unwrap_or(0);
     let widths = Widths::new(page.width, number, &rows);
     page.line("");
@@ -181,11 +156,6 @@ fn losses(page: &mut Page, record: &Record) {
 }
 
 fn cells(row: &CauseCount) -> Cells {
-    let title = match Cause::from_slug(&row.slug) {
-        Some(cause) => cause.row().title.to_owned(),
-        // A later c1m of the same schema may know more causes.
-        None => clean(&row.slug).into_owned(),
-    };
     let alone = row.places.len() == 1;
     let mut place: Vec<String> = row
         .places
@@ -201,7 +171,7 @@ fn cells(row: &CauseCount) -> Cells {
     }
     Cells {
         lost: thousands(row.count),
-        cause: title,
+        cause: title(&row.slug),
         place,
         remedy: clean(&row.remedy).into_owned(),
         evidence: clean(&row.evidence).into_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{filter, interrupt::Interrupt, progress::ProgressLine, publish};
+use super::{filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish};
 use crate::{
     causes::remedy::RemedyContext,
     cli::{ClientArgs, TraceArgs},
@@ -21,6 +21,7 @@ use crate::{
 /// or SIGTERM ends the opening or the holding early; the report comes all the same.
 pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
+    let outputs = outputs(trace, &args.outputs)?;
     let plan = ClientPlan::new(&args)?;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.target.port()], true)?,
@@ -46,10 +47,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut record = record?;
     closed?;
     record.states = watch.states();
-    let json = trace
-        .and_then(|trace| trace.json.as_deref())
-        .or(args.json.as_deref());
-    publish(&record, json)
+    publish(&record, &outputs)
 }
 
 /// Until every attempt has settled and was held, telling how far it is.

@@ -18,6 +18,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
             args.workload.join(" ")
         );
     }
+    args.outputs.check()?;
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
     let mut filter = filter(Some(&args), Vec::new(), false)?;
@@ -46,7 +47,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     }
     let mut record = record?;
     record.states = watch.states();
-    publish(&record, args.json.as_deref())
+    publish(&record, &args.outputs)
 }
 
 /// Until the command ends; for ever if there is none.

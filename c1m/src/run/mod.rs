@@ -13,9 +13,9 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, TraceArgs},
+    cli::{Cli, Command, Outputs, TraceArgs},
     netns::Netns,
-    report::{json, record::Record, table, text},
+    report::{self, record::Record},
     trace::Filter,
 };
 
@@ -85,15 +85,15 @@ fn filter(
     })
 }
 
-/// Prints the table, and writes the record where it is wanted.
-fn publish(record: &Record, file: Option<&std::path::Path>) -> anyhow::Result<u8> {
-    text::print(&table::render(
-        record,
-        text::width_of_stdout(),
-        text::colour_of_stdout(),
-    ))?;
-    if let Some(file) = file {
-        json::save(record, file)?;
-    }
+/// Where the report of a run goes: what the tracer's options say, and else the load's own.
+fn outputs(trace: Option<&TraceArgs>, own: &Outputs) -> anyhow::Result<Outputs> {
+    let outputs = trace.map_or_else(|| own.clone(), |trace| trace.outputs.or(own));
+    outputs.check()?;
+    Ok(outputs)
+}
+
+/// Prints the table, writes the files that are wanted, and says how the run ended.
+fn publish(record: &Record, outputs: &Outputs) -> anyhow::Result<u8> {
+    report::publish(record, outputs)?;
     Ok(record.status())
 }

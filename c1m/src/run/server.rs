@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{filter, interrupt::Interrupt, publish};
+use super::{filter, interrupt::Interrupt, outputs, publish};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
@@ -17,6 +17,7 @@ use crate::{
 pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
+    let outputs = outputs(trace, &args.outputs)?;
     let plan = ServerPlan::new(&args)?;
     let backlog = plan.backlog;
     let mut watch = Watch::begin(
@@ -40,7 +41,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut record = record?;
     closed?;
     record.states = watch.states();
-    publish(&record, trace.and_then(|trace| trace.json.as_deref()))
+    publish(&record, &outputs)
 }
 
 /// Takes the census and books what the listener's side of each attempt tells. The connections still stand.

@@ -79,8 +79,17 @@ fn the_schema_forgets_nothing() {
     };
     assert_eq!(fields(&record), fields(&schema["properties"]));
     let mut required: Vec<_> = schema["required"].as_array().unwrap().clone();
+    // Older records of the same schema have no detail.
+    required.push(json!("detail"));
     required.sort_by_key(|name| name.as_str().unwrap().to_owned());
     assert_eq!(json!(fields(&record)), Value::Array(required));
+    let detail = &record["detail"];
+    let of = |name: &str| fields(&schema["$defs"][name]["properties"]);
+    assert_eq!(fields(detail), of("detail"));
+    assert_eq!(fields(&detail["latency"]), of("latency"));
+    assert_eq!(fields(&detail["timeline"]), of("timeline"));
+    assert_eq!(fields(&detail["timeline"]["points"][0]), of("point"));
+    assert_eq!(fields(&detail["sources"][0]), of("share"));
 }
 
 /// A record in a file, after a change to its JSON.
@@ -173,6 +182,35 @@ fn a_bad_record_gets_one_line_and_exit_status_2() {
         (
             file(dir, "end.json", |v| v["attempts"][0]["end"] = json!("won")),
             "neither lost nor recovered",
+        ),
+    ];
+    for (path, wanted) in &cases {
+        refused(path, wanted);
+    }
+}
+
+#[test]
+fn a_detail_that_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let cases = [
+        (
+            file(dir, "gaps.json", |v| {
+                v["detail"]["timeline"]["losses"][0]["counts"] = json!([1])
+            }),
+            "time line with gaps",
+        ),
+        (
+            file(dir, "back.json", |v| {
+                v["detail"]["timeline"]["points"][1]["at_ms"] = json!(0)
+            }),
+            "goes back",
+        ),
+        (
+            file(dir, "steps.json", |v| {
+                v["detail"]["latency"]["steps"][0]["count"] = json!(u64::MAX)
+            }),
+            "do not add up",
         ),
     ];
     for (path, wanted) in &cases {

@@ -6,7 +6,8 @@ use c1m::{
     causes::Cause,
     load::outcome::Stage,
     report::record::{
-        Attempt, CauseCount, Crosscheck, Observability, Place, Record, Recovery, SCHEMA, States,
+        Attempt, Bucket, CauseCount, Crosscheck, Detail, Latency, LossTimes, Observability,
+        Percentile, Place, Point, Record, Recovery, SCHEMA, Share, States, Step, Timeline,
     },
 };
 use serde_json::json;
@@ -82,6 +83,7 @@ pub(crate) fn quiet() -> Record {
         crosscheck: Vec::new(),
         states: States::default(),
         notes: Vec::new(),
+        detail: Detail::default(),
         attempts: Vec::new(),
     }
 }
@@ -92,6 +94,85 @@ pub(crate) fn recovery(slug: Cause, drops: u32, delay_ms: u64, count: u64) -> Re
         drops,
         delay_ms,
         count,
+    }
+}
+
+/// How long the attempts of [`lossy`] took.
+fn latency() -> Latency {
+    let bucket = |at_most_us, count| Bucket { at_most_us, count };
+    let step = |from_s, count| Step { from_s, count };
+    let percentile = |(percent, at_most_us)| Percentile {
+        percent,
+        at_most_us,
+    };
+    Latency {
+        count: 499_824,
+        min_us: 38,
+        mean_us: 6_412,
+        max_us: 3_049_000,
+        percentiles: [(50.0, 91), (99.0, 5_210), (99.99, 3_012_607)]
+            .map(percentile)
+            .to_vec(),
+        buckets: vec![
+            bucket(64, 100_000),
+            bucket(128, 396_704),
+            bucket(1_048_576, 3_105),
+            bucket(4_194_304, 15),
+        ],
+        steps: vec![step(0, 496_704), step(1, 3_105), step(3, 15)],
+    }
+}
+
+/// Its time line.
+fn timeline() -> Timeline {
+    let point = |at_ms, attempted, established, failed, accept_queue_max| Point {
+        at_ms,
+        attempted,
+        established,
+        failed,
+        accept_queue_max,
+    };
+    let losses = |cause: Cause, counts: [u64; 4], undated| LossTimes {
+        slug: cause.slug().to_owned(),
+        counts: counts.to_vec(),
+        undated,
+    };
+    Timeline {
+        interval_ms: 3_000,
+        points: vec![
+            point(3_000, 140_000, 139_200, 0, 12),
+            point(6_000, 290_000, 289_000, 0, 129),
+            point(9_000, 430_000, 429_824, 100, 4_097),
+            point(12_000, 500_000, 499_824, 176, 0),
+        ],
+        losses: vec![
+            losses(Cause::AcceptQueueFullCookie, [0, 12, 500, 0], 0),
+            losses(Cause::PortsExhausted, [0, 0, 100, 70], 6),
+        ],
+    }
+}
+
+/// Latency, time line and addresses of [`lossy`].
+fn detail() -> Detail {
+    let share = |name: &str, lost, recovered| Share {
+        name: name.to_owned(),
+        attempted: Some(250_000),
+        standing: Some(250_000 - lost),
+        closed: Some(0),
+        lost,
+        recovered,
+    };
+    Detail {
+        latency: Some(latency()),
+        timeline: Some(timeline()),
+        sources: vec![share("127.0.1.7", 412, 3_000), share("127.0.1.8", 276, 120)],
+        listeners: vec![Share {
+            attempted: None,
+            standing: None,
+            closed: None,
+            ..share("127.0.0.1:8000", 688, 3_120)
+        }],
+        shares_unlisted: 2,
     }
 }
 
@@ -150,6 +231,7 @@ pub(crate) fn lossy() -> Record {
             attempt("127.0.1.1:10000", "lost", Cause::AcceptQueueFullCookie),
             attempt("127.0.1.1:10001", "recovered", Cause::AcceptQueueFullSyn),
         ],
+        detail: detail(),
         ..quiet()
     }
 }

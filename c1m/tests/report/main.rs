@@ -4,6 +4,8 @@
 mod causes;
 mod files;
 mod fixtures;
+mod formats;
+mod html;
 mod tables;
 
 use std::process::{Command, Output};

@@ -1,14 +1,10 @@
 //! What stands under the loss table: recoveries, the cross-check, rates and states, and what could be seen.
 
-use std::collections::BTreeMap;
-
 use super::{Page, Style};
-use crate::{
-    causes::{Cause, TABLE},
-    report::{
-        record::Record,
-        text::{clean, delay, thousands},
-    },
+use crate::report::{
+    record::Record,
+    text::{clean, delay, thousands},
+    words::{self, big, blind},
 };
 
 /// Recovered attempts, one line per cause: how often after what delay.
@@ -16,24 +12,13 @@ pub(super) fn recoveries(page: &mut Page, record: &Record) {
     if record.recovered == 0 && record.recoveries.is_empty() {
         return;
     }
-    // By cause, then by delay.
-    let mut causes: BTreeMap<&str, BTreeMap<u64, u128>> = BTreeMap::new();
-    for recovery in &record.recoveries {
-        let delays = causes.entry(&recovery.slug).or_default();
-        *delays.entry(recovery.delay_ms).or_default() += u128::from(recovery.count);
-    }
-    let mut causes: Vec<_> = causes
-        .into_iter()
-        .map(|(slug, delays)| (delays.values().sum::<u128>(), slug, delays))
-        .collect();
-    causes.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
     page.line("");
     page.line(&format!(
         "  {} recovered: met a drop, and stand all the same",
         thousands(record.recovered)
     ));
-    for (count, slug, delays) in causes {
-        let title = Cause::from_slug(slug).map_or(clean(slug), |cause| cause.row().title.into());
+    for (count, slug, delays) in words::recoveries(record) {
+        let title = words::title(slug);
         let delays = delays
             .iter()
             .map(|(at, count)| format!("{} after {}", big(*count), delay(*at)));
@@ -41,10 +26,6 @@ pub(super) fn recoveries(page: &mut Page, record: &Record) {
         let text = format!("{}  {title}: {}", big(count), delays.join(", "));
         page.hang(4, &text, None);
     }
-}
-
-fn big(number: u128) -> String {
-    thousands(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
 /// Host counters: agreeing ones in short, each other one with both numbers.
@@ -162,20 +143,4 @@ pub(super) fn seen_by(page: &mut Page, record: &Record) {
         let text = format!("not seen: {}{rows}", clean(missing));
         page.hang(2, &text, None);
     }
-}
-
-/// The slugs of the causes that need a hook which `missing` names.
-fn blind(missing: &str) -> Vec<&'static str> {
-    let words: Vec<_> = missing
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .collect();
-    let needs = |hook: &&str| -> bool {
-        let name = hook.split_whitespace().next().unwrap_or_default();
-        name.contains('_') && words.contains(&name)
-    };
-    TABLE
-        .iter()
-        .filter(|row| row.hooks.iter().any(needs))
-        .map(|row| row.slug)
-        .collect()
 }
