@@ -4,35 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod examples;
+
+use self::examples::{CLIENT_EXAMPLES, DOCTOR_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
 use crate::{load::worker, run, trace::hooks::Backend};
-
-const EXAMPLES: &str = "\
-Examples:
-  sudo c1m trace -- server                      in one terminal
-  sudo c1m trace -- client --ips 40             in another: 40 × 25,000 connections, and why any is missing
-  sudo c1m trace --port 9001 -- ./my-server     somebody else's server, with whatever clients come
-  sudo c1m trace --port 9001                    what runs already, until Ctrl-C
-  sudo c1m lab field-notes                      see a loss explained, and healed
-  c1m causes accept-queue-full-cookie           what a cause is, and what to do
-
-Exit status: 0 all stand or were closed as asked, 1 some were lost, 2 bad usage or a host that can't,
-3 the ledger does not balance.";
-
-const TRACE_EXAMPLES: &str = "\
-Examples:
-  sudo c1m trace --json run.json -- client --target 127.0.0.1:8000 --ips 40 --hold 5s
-  sudo c1m trace --netns web -- client --target 10.0.0.2:8000 --sources 10.0.0.1 --connections 1000
-  sudo c1m trace --port 9001 -- python3 server.py
-
-What is traced runs as the user who called sudo. Ctrl-C and SIGTERM end the run; the report comes all the
-same. A record can be printed again: c1m report run.json";
-
-const CLIENT_EXAMPLES: &str = "\
-Examples:
-  c1m client --ips 40                           127.0.1.1 to 127.0.1.40, 25,000 connections each
-  c1m client --connections 5000 --rate 500/s --hold 10s
-  c1m client --target [::1]:8000 --connections 1000
-  sudo c1m client --target 10.0.0.1:8000 --dev eth0 --addresses 10.0.0.100-139";
 
 /// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
 #[derive(Debug, Parser)]
@@ -52,6 +27,8 @@ pub enum Command {
     Client(ClientArgs),
     /// Run a server, a client or any other command, and say why connections were lost
     Trace(TraceArgs),
+    /// Say beforehand how many connections this host can hold, and which limit ends it
+    Doctor(DoctorArgs),
     /// Print one recorded run, or several joined
     Report(ReportArgs),
     /// Provoke a cause in a network namespace of its own and check that the table is exact
@@ -104,7 +81,7 @@ pub struct ServerArgs {
     #[arg(long)]
     pub backlog: Option<u32>,
     /// At most this many worker processes
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = crate::options::WORKERS_MAX)]
     pub workers_max: u32,
     /// Connections per worker [default: what RLIMIT_NOFILE leaves]
     #[arg(long)]
@@ -273,6 +250,62 @@ pub struct TraceArgs {
     pub workload: Vec<String>,
 }
 
+/// Which ends of the connections are on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum End {
+    /// The one that connects
+    Client,
+    /// The one that accepts
+    Server,
+    /// Both
+    Both,
+}
+
+/// Options of `c1m doctor`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct DoctorArgs {
+    /// How many connections [default: 1000000]
+    #[arg(long)]
+    pub connections: Option<u64>,
+    /// Address and port of the server
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    pub target: SocketAddr,
+    /// Which ends are on this host [default: both if it has the target's address, else the client's]
+    #[arg(long, value_enum)]
+    pub end: Option<End>,
+    /// How many source addresses there are [default: on loopback as many as needed, else one]
+    #[arg(long)]
+    pub ips: Option<u32>,
+    /// Source addresses, written as for `c1m client`
+    #[arg(long)]
+    pub sources: Option<String>,
+    /// Who chooses the source ports
+    #[arg(long, value_enum, default_value_t = Ports::Explicit)]
+    pub ports: Ports,
+    /// Source ports to use on each address
+    #[arg(long, default_value = "10000-65535")]
+    pub port_range: String,
+    /// The server's backlog [default: that of who listens there now, or somaxconn]
+    #[arg(long)]
+    pub backlog: Option<u32>,
+    /// Attempts under way at one time
+    #[arg(long, default_value_t = 1024)]
+    pub in_flight: u32,
+    /// Processes that share the connections at each end [default: as many as c1m starts]
+    #[arg(long)]
+    pub processes: Option<u64>,
+    /// Bytes that wait in each connection, sent and not read
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub queued: u64,
+    /// How the client ends its connections
+    #[arg(long, value_enum, default_value_t = Close::Rst)]
+    pub close: Close,
+    /// Try every hook, and print which fact this kernel gives by which
+    #[arg(long)]
+    pub hooks: bool,
+}
+
 /// Options of `c1m report`.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
@@ -340,6 +373,7 @@ pub fn main() -> ExitCode {
     let done: anyhow::Result<u8> = match cli.command {
         Command::Server(args) => block_on(run::server(args, None)),
         Command::Client(args) => block_on(run::client(args, None)),
+        Command::Doctor(args) => crate::doctor::main(&args),
         Command::Report(args) => crate::report::command(&args),
         Command::Causes(args) => crate::causes::page::command(&args),
         Command::Worker { config } => worker::run(&config),

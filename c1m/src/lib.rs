@@ -6,6 +6,7 @@
 
 pub mod causes;
 pub mod cli;
+pub mod doctor;
 pub mod host;
 pub mod lab;
 pub mod ledger;

@@ -22,13 +22,17 @@ use crate::{
 pub use crate::load::supervisor::Identity;
 
 /// Connections per source address unless told otherwise.
-const PER_IP: u32 = 25_000;
+pub(crate) const PER_IP: u32 = 25_000;
 /// Source addresses unless told otherwise.
-const IPS: u32 = 40;
+pub(crate) const IPS: u32 = 40;
 /// Fds that a supervisor has open for each of its workers: commands, events, and its pidfd.
-const FDS_PER_WORKER: u64 = 3;
+pub(crate) const FDS_PER_WORKER: u64 = 3;
 /// Fds that a supervisor needs besides: its own, and those of a start.
-const FDS_OF_SUPERVISOR: u64 = 24;
+pub(crate) const FDS_OF_SUPERVISOR: u64 = 24;
+/// The same of a server's supervisor.
+pub(crate) const FDS_OF_SERVER: u64 = 16;
+/// Workers of a server unless told otherwise.
+pub(crate) const WORKERS_MAX: u32 = 1024;
 
 /// What a server is to do, possible on this host.
 #[derive(Clone, Debug)]
@@ -221,7 +225,7 @@ impl ClientPlan {
 
 /// The sources of all attempts: from --ips, --per-ip, --connections, --sources and --port-range.
 fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
-    let (first_port, ports) = ports(args)?;
+    let (first_port, ports) = ports(args.ports, &args.port_range)?;
     let written = args.sources.as_ref().or(args.addresses.as_ref());
     let sources = match written {
         Some(text) => text.parse()?,
@@ -302,10 +306,10 @@ fn default_ips(sources: &Sources, connections: Option<u64>, per_ip: u32) -> anyh
 }
 
 /// The first port, if it is ours to choose, and how many there are.
-fn ports(args: &ClientArgs) -> anyhow::Result<(Option<u16>, u32)> {
-    let explicit = args.ports == Ports::Explicit;
+pub(crate) fn ports(who_chooses: Ports, range: &str) -> anyhow::Result<(Option<u16>, u32)> {
+    let explicit = who_chooses == Ports::Explicit;
     let text = match explicit {
-        true => args.port_range.clone(),
+        true => range.to_owned(),
         false => sysctl_text("net.ipv4.ip_local_port_range")?
             .split_whitespace()
             .collect::<Vec<_>>()
@@ -330,7 +334,7 @@ fn port_option(args: &ClientArgs) -> String {
 }
 
 /// On loopback all of 127/8 is local, and IPv6 has one address; elsewhere the one that routing chooses.
-fn default_sources(target: SocketAddr) -> Sources {
+pub(crate) fn default_sources(target: SocketAddr) -> Sources {
     let loopback: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::new(127, 0, 1, 1).into(),
         SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

@@ -25,6 +25,25 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// An amount of memory as a reader takes it in: `8.2 KB`, `9.7 GB`, by thousands of 1,024.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    let mut tenths = u128::from(number) * 10;
+    let mut unit = "B";
+    for larger in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths = tenths.div_ceil(1_024);
+        unit = larger;
+    }
+    match unit {
+        "B" => format!("{number} B"),
+        _ if tenths >= 1_000 => format!("{} {unit}", thousands((tenths / 10) as u64)),
+        _ => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+    }
+}
+
 /// A delay in ms as a reader takes it in: `40 ms`, `1.0 s`, `127 s`.
 pub fn delay(delay_ms: u64) -> String {
     match delay_ms {

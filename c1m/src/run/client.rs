@@ -6,6 +6,7 @@ use super::{filter, interrupt::Interrupt, outputs, progress::ProgressLine, publi
 use crate::{
     causes::remedy::RemedyContext,
     cli::{ClientArgs, TraceArgs},
+    doctor,
     ledger::{
         balance::Frame,
         census,
@@ -22,6 +23,10 @@ use crate::{
 pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let outputs = outputs(trace, &args.outputs)?;
+    let (args, fewer) = doctor::fitted(&args);
+    if let Some(fewer) = fewer {
+        eprintln!("c1m: {fewer}");
+    }
     let plan = ClientPlan::new(&args)?;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.target.port()], true)?,

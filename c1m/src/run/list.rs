@@ -9,7 +9,7 @@ use crate::{
 
 /// Prints which hook gives which fact here: every way to a fact, and which of them is taken. All that is taken is
 /// attached for a moment, for only then is it certain that the kernel lets it.
-pub(super) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
+pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
     let types = preflight::check()?;
     let symbols = Symbols::load()?;
     let kernel = Kernel {

@@ -4,7 +4,7 @@
 mod client;
 mod command;
 mod interrupt;
-mod list;
+pub(crate) mod list;
 mod progress;
 mod server;
 mod workload;

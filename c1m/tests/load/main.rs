@@ -3,6 +3,7 @@
 mod aliases;
 mod bad_input;
 mod client;
+mod doctor;
 mod rig;
 mod server;
 mod traced;
