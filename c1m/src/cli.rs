@@ -346,6 +346,12 @@ pub struct LabArgs {
     /// Apply the settings that each lab's report names, and run its load again: the cause must be gone
     #[arg(long)]
     pub fix: bool,
+    /// Run also the labs that change settings of the whole host, one at a time; each is put back
+    #[arg(long)]
+    pub host_wide: bool,
+    /// Keep the values of these settings, and put them back when the input ends
+    #[arg(long, hide = true, num_args = 1..)]
+    pub keep: Vec<String>,
     /// Be the process of this lab (started by `c1m lab`, never by hand)
     #[arg(long, hide = true, requires = "dir")]
     pub inside: Option<String>,

@@ -42,7 +42,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "raise fs.file-max: a connection with both ends on one host takes two files",
-        lab: None,
+        lab: Some("enfile"),
     },
     Row {
         cause: NoMemory,

@@ -12,8 +12,10 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use c1m_common::state;
 
+pub(super) use super::link::OWN_HARDWARE;
 use super::{
     fix::Fixes,
+    host,
     process::{self, POLL, Place, Process, tool},
     traced::Traced,
 };
@@ -61,6 +63,9 @@ pub(super) const TIME_MAX: Duration = Duration::from_secs(180);
 pub(super) struct Bench {
     /// The lab's own namespace: the process lives in it. Clients run here.
     pub(super) ns: Netns,
+    /// Where `c1m lab` was called, and the settings of the whole host that this lab may change there.
+    host: Netns,
+    host_wide: &'static [&'static str],
     dir: PathBuf,
     deadline: Instant,
     /// What the own namespace had sent and received when its present neighbour came.
@@ -72,8 +77,10 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// In the namespace that the calling process is in, with these settings in force; the tracer uses `hooks`.
+    /// In the namespace that the calling process is in, with these settings in force; the tracer uses `hooks`. The lab
+    /// may change `host_wide` in `host`, where it came from.
     pub(super) fn new(
+        (host, host_wide): (Netns, &'static [&'static str]),
         dir: &Path,
         hooks: Hooks,
         seed: Option<u64>,
@@ -81,6 +88,8 @@ impl Bench {
     ) -> anyhow::Result<Self> {
         let bench = Self {
             ns: Netns::current()?,
+            host,
+            host_wide,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
             packets_before: Cell::default(),
@@ -96,9 +105,22 @@ impl Bench {
         Ok(bench)
     }
 
-    fn fix_sysctls(&self, ns: &Netns) -> anyhow::Result<()> {
-        let mut sysctls = self.fixes.sysctls();
-        sysctls.try_for_each(|(name, value)| write_sysctl(ns, name, value))
+    /// Sets the sysctls that a report named, but for those of the whole host, which are the lab's own to set.
+    pub(super) fn fix_sysctls(&self, ns: &Netns) -> anyhow::Result<()> {
+        let sysctls = self.fixes.sysctls();
+        sysctls
+            .filter(|(name, _)| !self.host_wide.contains(name))
+            .try_for_each(|(name, value)| write_sysctl(ns, name, value))
+    }
+
+    /// Sets a sysctl of the whole host, which is put back after the lab. One that a report named gets the value from
+    /// there. Errors: the lab has not said that it changes this one.
+    pub(super) fn host_sysctl(&self, name: &str, value: impl ToString) -> anyhow::Result<()> {
+        ensure!(
+            self.host_wide.contains(&name),
+            "the lab has no right to change {name} of the host"
+        );
+        write_sysctl(&self.host, name, self.setting(name, &value.to_string()))
     }
 
     /// Whether this is the lab's second run, with the settings that the report of the first one named.
@@ -334,45 +356,12 @@ impl Bench {
         self.started += 1;
         Process::start(&format!("{name}-{}", self.started), args, place, &self.dir)
     }
-
-    /// A second namespace `10.9.1.2` behind a veth pair; the lab's own end is `10.9.1.1`. The lab's side
-    /// knows the other's hardware address for good, so nothing is asked of it.
-    pub(super) fn second_namespace(&self) -> anyhow::Result<Netns> {
-        let other = Netns::create()?;
-        self.fix_sysctls(&other)?;
-        let fd = format!(
-            "/proc/{}/fd/{}",
-            std::process::id(),
-            other.as_fd().as_raw_fd()
-        );
-        self.ip(None, "link add c1m-a type veth peer name c1m-b")?;
-        self.ip(None, &format!("link set c1m-b address {OTHER_HARDWARE}"))?;
-        self.ip(None, &format!("link set c1m-b netns {fd}"))?;
-        self.ip(None, "addr add 10.9.1.1/24 dev c1m-a")?;
-        self.ip(None, &format!("link set c1m-a address {OWN_HARDWARE} up"))?;
-        self.ip(Some(&other), "link set c1m-b up")?;
-        self.knows_other()?;
-        Ok(other)
-    }
-
-    /// From now on the lab's own side knows the hardware address of [`Self::second_namespace`].
-    pub(super) fn knows_other(&self) -> anyhow::Result<()> {
-        self.ip(
-            None,
-            &format!("neigh replace 10.9.1.2 lladdr {OTHER_HARDWARE} dev c1m-a nud permanent"),
-        )
-    }
 }
 
 fn write_sysctl(ns: &Netns, name: &str, value: &str) -> anyhow::Result<()> {
-    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-    ns.run(|| fs::write(&path, value))?
+    ns.run(|| fs::write(host::path(name), value))?
         .with_context(|| format!("cannot set {name}={value}"))
 }
-
-/// The hardware addresses of the veth pair's ends, locally administered.
-pub(super) const OWN_HARDWARE: &str = "02:00:00:00:00:01";
-const OTHER_HARDWARE: &str = "02:00:00:00:00:02";
 
 /// Which of the processes under `root` holds how many of the `sockets`, most first.
 pub(super) fn held_by(root: u32, sockets: &[Socket]) -> Vec<(u32, u64)> {

@@ -44,6 +44,8 @@ pub(super) struct Place<'a> {
     pub(super) nofile: Option<u64>,
     /// A control group for it and what it starts.
     pub(super) cgroup: Option<&'a Cgroup>,
+    /// Who seems to have called sudo: the traced workload runs as this user and group.
+    pub(super) user: Option<u32>,
 }
 
 impl Process {
@@ -62,6 +64,10 @@ impl Process {
         // The labs are the same for whoever called sudo.
         for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
             command.env_remove(variable);
+        }
+        if let Some(user) = place.user {
+            command.env("SUDO_UID", user.to_string());
+            command.env("SUDO_GID", user.to_string());
         }
         let nofile = place.nofile;
         let ns = place.ns.map(Netns::try_clone).transpose()?;

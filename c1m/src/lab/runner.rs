@@ -16,23 +16,27 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
 
 use super::{
-    LABS, Lab, Outcome, Skip,
+    LABS, Lab, Skip,
     bench::{Bench, TIME_MAX},
     fix::Plan,
+    host::{self, Keeper},
+    line::{failed, head, judge, judge_fixed, skipped},
     process::{POLL, descendants, signal},
     scratch::Scratch,
     sum::{Done, End, Fixed, Sum},
-    truth::{causes, listed},
 };
 use crate::{
     cli::{Hooks, LabArgs},
     netns::Netns,
-    report::{json, record::Record},
+    report::json,
 };
 
 /// Runs `c1m lab`; the exit status: 0 all exact and, with `--fix`, healed by the settings that they named, 1 some
 /// not. Errors: unknown names, a host that can't.
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
+    if !args.keep.is_empty() {
+        return host::keep(&args.keep);
+    }
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
         let plan = args.plan.as_deref().map(Plan::load).transpose()?;
         return inside(find(name)?, dir, args, plan);
@@ -67,11 +71,12 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         hooks: args.hooks,
         seed: args.seed,
         fix: args.fix,
+        host_wide: args.host_wide,
         quiet: labs.len() > 1,
     };
     let sum = match labs[..] {
         [lab] => shop.alone(lab)?,
-        _ => side_by_side(&labs, args.jobs, &shop),
+        _ => several(&labs, args.jobs, &shop),
     };
     if let ([lab], false) = (&labs[..], args.outputs.is_empty()) {
         for (number, path) in (1..).zip(shop.scratch.records(lab)) {
@@ -82,6 +87,10 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         for lab in &labs {
             shop.scratch.keep(lab, records)?;
         }
+    }
+    if args.all {
+        let uname = rustix::system::uname();
+        println!("{}", sum.proven(&uname.release().to_string_lossy()));
     }
     println!("{sum}");
     Ok(u8::from(sum.failed > 0))
@@ -99,6 +108,8 @@ struct Shop {
     seed: Option<u64>,
     /// Whether to run them again with the settings that they name.
     fix: bool,
+    /// Whether they may change settings of the whole host.
+    host_wide: bool,
     /// Whether their tables are left out.
     quiet: bool,
 }
@@ -108,15 +119,34 @@ impl Shop {
     fn alone(&self, lab: &Lab) -> anyhow::Result<Sum> {
         println!("{}: {}", lab.name, lab.about);
         let done = self.run(lab)?;
-        if done.fixed == Some(Fixed::NoSetting) {
+        if !done.line.is_empty() {
             println!("{}", done.line);
         }
         let mut sum = Sum::default();
-        sum.add(&done);
+        sum.add(lab, &done);
         Ok(sum)
     }
 
+    /// With the settings of the whole host put back that it changes, however it ends.
     fn run(&self, lab: &Lab) -> anyhow::Result<Done> {
+        let settings = host::changed_by(lab);
+        if settings.is_empty() {
+            return self.run_twice(lab);
+        }
+        if !self.host_wide {
+            return Ok(skipped(lab, &Skip(host::unasked(settings))));
+        }
+        let keeper = match Keeper::start(settings) {
+            Ok(keeper) => keeper,
+            Err(error) => return Ok(skipped(lab, &error.downcast()?)),
+        };
+        let done = self.run_twice(lab);
+        keeper.end()?;
+        done
+    }
+
+    /// Once, and once more with the settings that it named, if that was asked for.
+    fn run_twice(&self, lab: &Lab) -> anyhow::Result<Done> {
         let dir = self.scratch.dir(lab)?;
         let (end, line) = self.process(lab, &dir, None)?;
         let mut done = Done {
@@ -196,17 +226,27 @@ impl Shop {
     }
 }
 
-/// Several labs, `jobs` at a time; their lines come in the labs' order.
-fn side_by_side(labs: &[&Lab], jobs: usize, shop: &Shop) -> Sum {
+/// Several labs, `jobs` at a time; their lines come in the labs' order. Those that change settings of the whole host
+/// come after all others, one at a time.
+fn several(labs: &[&Lab], jobs: usize, shop: &Shop) -> Sum {
+    let (alone, others): (Vec<&Lab>, Vec<&Lab>) = labs
+        .iter()
+        .partition(|lab| !host::changed_by(lab).is_empty());
+    let sum = side_by_side(&others, jobs, shop, Sum::default());
+    side_by_side(&alone, 1, shop, sum)
+}
+
+/// The same, all of one kind, added to a sum.
+fn side_by_side(labs: &[&Lab], jobs: usize, shop: &Shop, sum: Sum) -> Sum {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Lines {
         ready: labs.iter().map(|_| None).collect(),
         printed: 0,
-        sum: Sum::default(),
+        sum,
     });
     // A lab dies with the thread that started it, so the threads live as long as their labs.
     std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, labs.len()) {
+        for _ in 0..jobs.clamp(1, labs.len().max(1)) {
             scope.spawn(|| {
                 while let Some(lab) = labs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let index = labs
@@ -242,7 +282,7 @@ impl Lines {
             fixed: None,
             line: failed(lab, &error),
         });
-        self.sum.add(&done);
+        self.sum.add(lab, &done);
         self.ready[index] = Some(done.line);
         while let Some(line) = self.ready.get_mut(self.printed).and_then(Option::take) {
             println!("{line}");
@@ -269,11 +309,18 @@ fn wait(child: &mut Child) -> anyhow::Result<End> {
 fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
+    let host = Netns::current()?;
     Netns::create()?
         .enter()
         .context("cannot enter the lab's network namespace")?;
     let fixes = plan.as_ref().map(|plan| plan.fixes.clone());
-    let bench = Bench::new(dir, args.hooks, args.seed, fixes.unwrap_or_default());
+    let bench = Bench::new(
+        (host, host::changed_by(lab)),
+        dir,
+        args.hooks,
+        args.seed,
+        fixes.unwrap_or_default(),
+    );
     let done = bench.and_then(|mut bench| (lab.run)(&mut bench));
     end_descendants();
     let (end, line) = match done {
@@ -282,76 +329,12 @@ fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::
             Some(plan) => judge_fixed(lab, &outcomes, plan),
         },
         Err(error) => match error.downcast_ref::<Skip>() {
-            Some(why) => (End::Skipped, format!("{}skipped: {why}", head(lab))),
+            Some(why) => (End::Skipped, skipped(lab, why).line),
             None => (End::Failed, failed(lab, &error)),
         },
     };
     println!("{line}");
     Ok(end.status())
-}
-
-/// Prints the tables of a lab's runs; whether all were exact, and the lab's line.
-fn judge(lab: &Lab, outcomes: &[Outcome]) -> (End, String) {
-    let mut wrong = Vec::new();
-    let [mut expected, mut found] = [const { Vec::new() }; 2];
-    for Outcome { truth, run } in outcomes {
-        println!("{}\n", run.printed.trim_end());
-        expected.push(listed(
-            truth.lost.iter().map(|(slug, count)| (*slug, *count)),
-        ));
-        found.push(listed(causes(&run.record)));
-        let differences = truth.differences(&run.record, run.status);
-        if !differences.is_empty() {
-            eprint!("{}", run.complaints);
-        }
-        wrong.extend(differences);
-    }
-    let verdict = if wrong.is_empty() {
-        "exact".to_owned()
-    } else {
-        format!("WRONG: {}", wrong.join("; "))
-    };
-    let [expected, found] = [expected, found].map(|all| all.join(" then "));
-    let end = match wrong.is_empty() {
-        true => End::Exact,
-        false => End::Failed,
-    };
-    (
-        end,
-        format!("{}expected {expected}  found {found}  {verdict}", head(lab)),
-    )
-}
-
-/// The same for a lab's second run: whether the settings of its first have helped.
-fn judge_fixed(lab: &Lab, outcomes: &[Outcome], plan: &Plan) -> (End, String) {
-    for Outcome { run, .. } in outcomes {
-        println!("{}\n", run.printed.trim_end());
-    }
-    let records: Vec<&Record> = outcomes.iter().map(|one| &one.run.record).collect();
-    let found: Vec<String> = records
-        .iter()
-        .map(|record| listed(causes(record)))
-        .collect();
-    let left = plan.left(lab.cause, &records);
-    let (end, verdict) = match left.is_empty() {
-        true => (End::Exact, "fixed".to_owned()),
-        false => (End::Failed, format!("NOT FIXED: {}", left.join("; "))),
-    };
-    let (before, settings, found) = (plan.before(), plan.settings(), found.join(" then "));
-    let line = format!("{}{before}  with {settings}: {found}  {verdict}", head(lab));
-    (end, line)
-}
-
-/// How a lab's line begins.
-fn head(lab: &Lab) -> String {
-    format!("lab {:<30}", lab.name)
-}
-
-fn failed(lab: &Lab, error: &anyhow::Error) -> String {
-    // One line, whatever a program complained of.
-    let error = format!("{error:#}");
-    let error: Vec<&str> = error.lines().map(str::trim).collect();
-    format!("{}FAILED: {}", head(lab), error.join("; "))
 }
 
 /// Whatever a lab's programs left running is ours now: none of it survives the lab.

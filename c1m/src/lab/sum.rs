@@ -1,5 +1,10 @@
 //! How labs ended, and how many ended how.
 
+use std::collections::BTreeSet;
+
+use super::Lab;
+use crate::causes::{Cause, TABLE};
+
 /// Whether the settings that a lab's report named healed what it lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fixed {
@@ -50,7 +55,7 @@ impl End {
 }
 
 /// How many labs ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) exact: usize,
     pub(super) failed: usize,
@@ -58,11 +63,16 @@ pub(super) struct Sum {
     pub(super) helped: usize,
     pub(super) not_helped: usize,
     pub(super) no_setting: usize,
+    /// The causes of those that were exact.
+    proven: BTreeSet<Cause>,
 }
 
 impl Sum {
     /// One more.
-    pub(super) fn add(&mut self, done: &Done) {
+    pub(super) fn add(&mut self, lab: &Lab, done: &Done) {
+        if done.end == End::Exact {
+            self.proven.extend(Cause::from_slug(lab.cause));
+        }
         match done.end {
             End::Exact if done.fixed == Some(Fixed::NotHelped) => self.failed += 1,
             End::Exact => self.exact += 1,
@@ -78,6 +88,23 @@ impl Sum {
     }
 }
 
+impl Sum {
+    /// How many rows of the cause table the labs have proven on the kernel `release`, and which they have not.
+    pub(super) fn proven(&self, release: &str) -> String {
+        let rows = TABLE.iter().filter(|row| !self.proven.contains(&row.cause));
+        let others: Vec<&str> = rows.map(|row| row.slug).collect();
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => format!("; not by a lab here: {}", others.join(", ")),
+        };
+        format!(
+            "proven on Linux {release}: {} of the {} rows of the cause table{others}",
+            self.proven.len(),
+            TABLE.len()
+        )
+    }
+}
+
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
@@ -87,6 +114,7 @@ impl std::fmt::Display for Sum {
             helped,
             not_helped,
             no_setting,
+            proven: _,
         } = self;
         write!(f, "{exact} passed, {failed} failed")?;
         if *skipped > 0 {
@@ -99,5 +127,37 @@ impl std::fmt::Display for Sum {
                 "; remedies: {helped} helped, {not_helped} did not, {no_setting} are no setting"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::LABS;
+
+    #[test]
+    fn only_an_exact_lab_proves_its_row() {
+        let mut sum = Sum::default();
+        let done = |end| Done {
+            end,
+            fixed: None,
+            line: String::new(),
+        };
+        let lab = |name: &str| {
+            let lab = LABS.iter().find(|lab| lab.name == name);
+            lab.expect("a lab")
+        };
+        sum.add(lab("refused"), &done(End::Exact));
+        sum.add(lab("refused-ipv6"), &done(End::Exact));
+        sum.add(lab("gave-up"), &done(End::Failed));
+        sum.add(lab("enfile"), &done(End::Skipped));
+        let told = sum.proven("6.12.1");
+        let start = format!("proven on Linux 6.12.1: 1 of the {} rows", TABLE.len());
+        assert!(told.starts_with(&start), "{told}");
+        assert!(
+            told.contains("gave-up") && !told.contains("refused"),
+            "{told}"
+        );
+        assert_eq!(sum.to_string(), "2 passed, 1 failed, 1 skipped");
     }
 }

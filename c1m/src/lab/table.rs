@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, child, close, fastopen, gone, injected, life, listener, local, mixed, notes, path,
-    policy, ports, reuse, rewrite, rules, silence, syn, teardown,
+    Lab, ack, child, close, fastopen, gone, injected, life, limits, listener, local, mixed, notes,
+    path, policy, ports, reuse, rewrite, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -12,6 +12,12 @@ pub static LABS: &[Lab] = &[
         cause: "emfile",
         about: "a client's worker has fewer file descriptors than connections to open",
         run: local::emfile,
+    },
+    Lab {
+        name: "enfile",
+        cause: "enfile",
+        about: "a client without privileges meets fs.file-max; then the same as root, which is exempt",
+        run: limits::enfile,
     },
     Lab {
         name: "source-not-local",

@@ -167,7 +167,10 @@ impl Seen {
             let told = tally.lab(line, *backend, self.version);
             return Some(format!("{place}  {told}"));
         }
-        let told = line.contains("no module") || line.starts_with("c1m: ");
+        let told = ["c1m: ", "proven "]
+            .iter()
+            .any(|head| line.starts_with(head));
+        let told = told || line.contains("no module");
         (told || self.log > 0).then(|| format!("{place}  {line}"))
     }
 

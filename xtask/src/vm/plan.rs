@@ -212,7 +212,7 @@ fn script(backends: &[Backend], labs: &str) -> String {
             _ => format!(" --hooks {name}"),
         };
         format!(
-            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --port 9 -- true\nc1m lab {labs} --jobs {JOBS}{hooks}\n"
+            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --port 9 -- true\nc1m lab {labs} --host-wide --jobs {JOBS}{hooks}\n"
         )
     };
     let parts: String = backends.iter().map(part).collect();
@@ -227,6 +227,6 @@ mod tests {
     fn every_backend_has_its_part_of_the_script() {
         let script = script(&[Backend::Auto, Backend::Kprobe], "--all");
         assert!(script.contains("backend auto'\nc1m trace --port 9"));
-        assert!(script.contains("c1m lab --all --jobs 3 --hooks kprobe\n"));
+        assert!(script.contains("c1m lab --all --host-wide --jobs 3 --hooks kprobe\n"));
     }
 }
