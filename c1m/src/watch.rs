@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod closed;
+pub mod moment;
 mod owner;
 mod queue;
 

@@ -84,6 +84,7 @@ impl Truth {
             );
         }
         wrong.extend(crosschecks(record));
+        wrong.extend(record.detail.contradictions(record));
         let expected = i32::from(lost > 0);
         if status != expected {
             wrong.push(format!("exit status: {status}, not {expected}"));

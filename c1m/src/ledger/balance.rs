@@ -7,7 +7,7 @@ use crate::{
         Cause,
         remedy::{Holders, Remedy, RemedyContext, remedy},
     },
-    ledger::{ATTEMPTS_MAX, Ledger, Loss, census},
+    ledger::{ATTEMPTS_MAX, Ledger, Loss, census, detail},
     report::{
         record::{
             CauseCount, Crosscheck, Detail, Observability, Place, Record, Recovery, SCHEMA, States,
@@ -37,6 +37,8 @@ pub struct Frame {
     pub crosscheck: Vec<Crosscheck>,
     /// Who holds source ports towards the target, by source address.
     pub holders: BTreeMap<IpAddr, census::Holders>,
+    /// What the run saw while it went on.
+    pub samples: detail::Samples,
     /// What the remedies are computed from, but for what each cause knows itself.
     pub remedy: RemedyContext,
 }
@@ -78,6 +80,7 @@ impl Ledger {
                 count,
             })
             .collect();
+        let detail = self.detail(&causes, &frame.samples);
         Record {
             schema: SCHEMA,
             role: frame.role,
@@ -109,9 +112,20 @@ impl Ledger {
             crosscheck: frame.crosscheck,
             states: States::default(),
             notes: self.notes,
-            detail: Detail::default(),
+            detail,
             attempts: self.attempts,
         }
+    }
+}
+
+impl Ledger {
+    /// What the record tells besides, the causes in their order there.
+    fn detail(&self, causes: &[CauseCount], samples: &detail::Samples) -> Detail {
+        let times = causes.iter().filter_map(|row| {
+            let loss = self.lost.get(&Cause::from_slug(&row.slug)?)?;
+            Some((row.slug.as_str(), &loss.times))
+        });
+        detail::close(samples, &self.latencies, &self.shares, times)
     }
 }
 

@@ -114,7 +114,7 @@ pub fn book(
         ..
     } = *run;
     let told = Told::new(run, snapshot);
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::of_client(run.epoch_ns);
     let mut speed = Speed::default();
     for index in 0..slab.len() {
         let outcome = slab.get(index);
@@ -122,6 +122,9 @@ pub fn book(
             continue;
         }
         speed.note(&outcome);
+        if outcome.is_established() {
+            ledger.latencies.note(outcome.settle_us);
+        }
         let source = SocketAddr::new(
             tuples.source(index).ip(),
             if outcome.port != 0 {
@@ -148,12 +151,14 @@ pub fn book(
             Verdict::NotAttempted => ledger.attempted -= 1,
             Verdict::Standing(trouble) => {
                 ledger.standing += 1;
+                ledger.shares.note(&case, |tally| tally.standing += 1);
                 if let Some(cause) = trouble {
                     ledger.recover(cause, &case, context.names);
                 }
             }
             Verdict::Closed(trouble) => {
                 ledger.closed += 1;
+                ledger.shares.note(&case, |tally| tally.closed += 1);
                 if let Some(cause) = trouble {
                     ledger.recover(cause, &case, context.names);
                 }

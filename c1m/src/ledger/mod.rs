@@ -5,6 +5,7 @@ pub mod calls;
 pub mod census;
 pub mod client;
 pub mod counters;
+pub mod detail;
 pub mod server;
 pub mod words;
 
@@ -49,6 +50,12 @@ pub struct Ledger {
     pub unlisted: u64,
     /// Remarks for the reader.
     pub notes: Vec<String>,
+    /// The zero of the times in outcomes, CLOCK_MONOTONIC.
+    pub epoch_ns: u64,
+    /// How long connecting took.
+    pub latencies: detail::Latencies,
+    /// The attempts by address.
+    pub shares: detail::Shares,
 }
 
 /// What one cause took.
@@ -66,6 +73,8 @@ pub struct Loss {
     pub pids: BTreeSet<u32>,
     /// The evidence of one attempt, in words.
     pub example: Vec<String>,
+    /// When.
+    pub times: detail::Times,
 }
 
 /// One attempt, ready to be booked.
@@ -82,6 +91,16 @@ pub struct Case<'a> {
 }
 
 impl Ledger {
+    /// Of our own client, which knows every attempt; `epoch_ns` is the zero of the times in its outcomes.
+    pub fn of_client(epoch_ns: u64) -> Self {
+        let mut ledger = Self {
+            epoch_ns,
+            ..Self::default()
+        };
+        ledger.shares.are_whole = true;
+        ledger
+    }
+
     /// Books a loss.
     pub fn lose(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
         self.lose_often(cause, 1, case, names);
@@ -89,8 +108,10 @@ impl Ledger {
 
     /// Books `count` losses of one tuple to the same cause; they are listed as one.
     pub fn lose_often(&mut self, cause: Cause, count: u64, case: &Case<'_>, names: &Names) {
+        self.shares.note(case, |tally| tally.lost += count);
         let loss = self.lost.entry(cause).or_default();
         loss.count += count;
+        loss.times.note(detail::lost_ns(case, self.epoch_ns), count);
         *loss.places.entry(place(cause, case)).or_default() += count;
         if loss.sources.len() < NAMED_MAX {
             loss.sources.insert(case.source.ip().to_string());
@@ -115,6 +136,7 @@ impl Ledger {
 
     /// Books an attempt that met trouble and got over it; it is counted as standing or closed besides.
     pub fn recover(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
+        self.shares.note(case, |tally| tally.recovered += 1);
         let drops = case.facts.map_or(0, drops);
         *self.counted.entry(cause).or_default() += events(cause, case, names);
         *self
@@ -129,6 +151,7 @@ impl Ledger {
         if count > 0 {
             let loss = self.lost.entry(cause).or_default();
             loss.count += count;
+            loss.times.note(None, count);
             *loss.places.entry(place.to_owned()).or_default() += count;
         }
     }

@@ -184,7 +184,7 @@ pub(super) fn tell(event: u8) {
 }
 
 /// CLOCK_MONOTONIC, the same for all processes, in ns.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

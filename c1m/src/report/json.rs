@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::record::{Detail, Latency, LossTimes, ROLES, Record, SCHEMA};
+use super::record::{Latency, LossTimes, ROLES, Record, SCHEMA};
 
 /// The largest file that [`read`] takes in, in bytes: more than a million attempts with their facts.
 pub const SIZE_MAX: u64 = 1 << 30;
@@ -96,7 +96,8 @@ fn explain(error: &serde_json::Error) -> anyhow::Error {
 /// More points, buckets or addresses than this no c1m writes.
 const LIST_MAX: usize = 10_000;
 
-fn check_detail(detail: &Detail) -> anyhow::Result<()> {
+fn check_detail(record: &Record) -> anyhow::Result<()> {
+    let detail = &record.detail;
     let lists = [detail.sources.len(), detail.listeners.len()];
     let timeline = detail.timeline.as_ref();
     let latency = detail.latency.as_ref();
@@ -129,16 +130,10 @@ fn check_detail(detail: &Detail) -> anyhow::Result<()> {
             .is_none_or(|line| line.losses.iter().all(as_long) && line.losses.len() <= LIST_MAX),
         "has a time line with gaps; it was changed after c1m wrote it"
     );
-    let sums = latency.is_none_or(|latency| {
-        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.map(u128::from).sum::<u128>();
-        let of = u128::from(latency.count);
-        sum(&mut latency.buckets.iter().map(|one| one.count)) == of
-            && sum(&mut latency.steps.iter().map(|one| one.count)) == of
-    });
-    ensure!(
-        sums,
-        "has latencies that do not add up; it was changed after c1m wrote it"
-    );
+    if let Some(wrong) = detail.contradictions(record).first() {
+        let wrong = super::text::clean(wrong);
+        bail!("does not agree with itself: {wrong}; it was changed after c1m wrote it");
+    }
     Ok(())
 }
 
@@ -171,7 +166,7 @@ fn check(record: &Record) -> anyhow::Result<()> {
             "has a cause twice; it was changed after c1m wrote it"
         );
     }
-    check_detail(&record.detail)?;
+    check_detail(record)?;
     for end in ["lost", "recovered"] {
         let listed = record.attempts.iter().filter(|a| a.end == end).count() as u64;
         let counted = if end == "lost" {

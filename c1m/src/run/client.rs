@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish};
+use super::{
+    filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish, timeline::Sampler,
+};
 use crate::{
     causes::remedy::RemedyContext,
     cli::{ClientArgs, TraceArgs},
@@ -15,7 +17,7 @@ use crate::{
     load::client::ClientRun,
     options::{ClientPlan, Identity},
     report::record::Record,
-    watch::{Sighting, Watch},
+    watch::{Sighting, Watch, moment::Moment},
 };
 
 /// Opens the connections, holds them, says what stands and why the others do not, and closes them. SIGINT
@@ -38,14 +40,15 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let hold = plan.hold;
     let mut client = ClientRun::start(plan, run_as).await?;
     let mut progress = ProgressLine::new();
+    let mut sampler = Sampler::new(client.started().2);
     let done = tokio::select! {
-        done = settle_and_hold(&mut client, hold, &mut progress) => done,
+        done = settle_and_hold(&mut client, &watch, hold, &mut progress, &mut sampler) => done,
         () = interrupt.first() => Ok(()),
     };
     interrupt.second_kills();
     progress.end();
     let record = match done {
-        Ok(()) => report(&mut client, &mut watch, as_root).await,
+        Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
     };
     let closed = client.close().await;
@@ -58,19 +61,24 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
 /// Until every attempt has settled and was held, telling how far it is.
 async fn settle_and_hold(
     client: &mut ClientRun,
+    watch: &Watch,
     hold: Duration,
     line: &mut ProgressLine,
+    sampler: &mut Sampler,
 ) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut look = |client: &ClientRun, sampler: &mut Sampler| {
+        line.show(&client.progress());
+        sampler.note(&moment(client, watch));
+    };
     loop {
         tokio::select! {
             settled = client.settled() => {
                 settled?;
                 break;
             }
-            _ = tick.tick() => {}
+            () = sampler.due() => {}
         }
-        line.show(&client.progress());
+        look(client, sampler);
     }
     let end = Instant::now() + hold;
     loop {
@@ -78,8 +86,22 @@ async fn settle_and_hold(
         if left.is_zero() {
             return Ok(());
         }
-        client.wait(left.min(Duration::from_secs(1))).await?;
-        line.show(&client.progress());
+        tokio::select! {
+            waited = client.wait(left) => waited?,
+            () = sampler.due() => {}
+        }
+        look(client, sampler);
+    }
+}
+
+/// How far it is.
+fn moment(client: &ClientRun, watch: &Watch) -> Moment {
+    let progress = client.progress();
+    Moment {
+        attempted: progress.begun,
+        established: progress.established,
+        failed: progress.failed + progress.lost,
+        accept_queue: watch.waiting_now(),
     }
 }
 
@@ -87,10 +109,12 @@ async fn settle_and_hold(
 async fn report(
     client: &mut ClientRun,
     watch: &mut Watch,
+    mut sampler: Sampler,
     as_root: bool,
 ) -> anyhow::Result<Record> {
     watch.drain().await?;
     client.freeze().await?;
+    sampler.end(&moment(client, watch));
     let sighting = watch.end()?;
     let (plan, slab) = (client.plan(), client.slab());
     let target = plan.target;
@@ -129,6 +153,7 @@ async fn report(
         crosscheck,
         observability: sighting.observability,
         holders,
+        samples: sampler.samples(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(target.to_string()),

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::bail;
 
-use super::{filter, interrupt::Interrupt, publish, workload::Workload};
+use super::{filter, interrupt::Interrupt, publish, timeline::Sampler, workload::Workload};
 use crate::{
     causes::remedy::RemedyContext, cli::TraceArgs, ledger::balance::Frame, options::Identity,
     report::record::Record, watch::Watch,
@@ -21,6 +21,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     args.outputs.check()?;
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
+    let mut sampler = Sampler::from_now();
     let mut filter = filter(Some(&args), Vec::new(), false)?;
     filter.foreign = true;
     let mut watch = Watch::begin(filter, None, true)?;
@@ -37,11 +38,11 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     eprintln!("c1m: tracing port {ports}; Ctrl-C ends it and prints the table");
     let mut ended = None;
     tokio::select! {
-        how = wait(&mut workload) => ended = Some(how?),
+        how = wait(&mut workload, &watch, &mut sampler) => ended = Some(how?),
         () = interrupt.first() => {}
     }
     interrupt.second_kills();
-    let record = report(&args, &mut watch, started, ended).await;
+    let record = report(&args, &mut watch, sampler, started, ended).await;
     if let Some(workload) = workload {
         workload.end().await?;
     }
@@ -51,20 +52,35 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
 }
 
 /// Until the command ends; for ever if there is none.
-async fn wait(workload: &mut Option<Workload>) -> anyhow::Result<String> {
-    match workload {
-        Some(workload) => Ok(workload.ended().await?),
-        None => std::future::pending().await,
+async fn wait(
+    workload: &mut Option<Workload>,
+    watch: &Watch,
+    sampler: &mut Sampler,
+) -> anyhow::Result<String> {
+    loop {
+        let ended = async {
+            match workload {
+                Some(workload) => workload.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            how = ended => return Ok(how?),
+            () = sampler.due() => {}
+        }
+        sampler.note(&watch.server_moment().unwrap_or_default());
     }
 }
 
 async fn report(
     args: &TraceArgs,
     watch: &mut Watch,
+    mut sampler: Sampler,
     started: (Instant, SystemTime),
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let sighting = watch.end()?;
+    sampler.end(&watch.server_moment().unwrap_or_default());
     let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended);
     ledger.notes.extend(sighting.beside_the_table());
@@ -91,6 +107,7 @@ async fn report(
         crosscheck,
         observability: sighting.observability,
         holders: Default::default(),
+        samples: sampler.samples(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(ports),

@@ -7,6 +7,7 @@ mod interrupt;
 pub(crate) mod list;
 mod progress;
 mod server;
+mod timeline;
 mod workload;
 
 use anyhow::{Context as _, bail};

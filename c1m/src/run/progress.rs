@@ -10,11 +10,15 @@ use crate::{load::client::Progress, report::text::thousands};
 /// A run that takes longer than this tells how far it is.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How often it tells.
+const PERIOD: Duration = Duration::from_secs(1);
+
 /// How far a client is, on stderr: a line that changes on a terminal, one line each second elsewhere.
 pub(super) struct ProgressLine {
     started: Instant,
     terminal: bool,
     shown: bool,
+    last: Instant,
 }
 
 impl ProgressLine {
@@ -24,14 +28,16 @@ impl ProgressLine {
             started: Instant::now(),
             terminal: std::io::stderr().is_terminal(),
             shown: false,
+            last: Instant::now(),
         }
     }
 
     /// Shows it, if the run is old enough to be worth it.
     pub(super) fn show(&mut self, progress: &Progress) {
-        if self.started.elapsed() < QUIET {
+        if self.started.elapsed() < QUIET || self.last.elapsed() < PERIOD {
             return;
         }
+        self.last = Instant::now();
         self.shown = true;
         let Progress {
             planned,

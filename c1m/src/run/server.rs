@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{filter, interrupt::Interrupt, outputs, publish};
+use super::{filter, interrupt::Interrupt, outputs, publish, timeline::Sampler};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
@@ -10,13 +10,14 @@ use crate::{
     load::server::ServerRun,
     options::{Identity, ServerPlan},
     report::record::Record,
-    watch::Watch,
+    watch::{Watch, moment::Moment},
 };
 
 /// Runs a server until SIGINT or SIGTERM, then says what came and why some of it did not stay.
 pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
+    let mut sampler = Sampler::from_now();
     let outputs = outputs(trace, &args.outputs)?;
     let plan = ServerPlan::new(&args)?;
     let backlog = plan.backlog;
@@ -29,12 +30,12 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut server = ServerRun::start(plan, run_as).await?;
     eprintln!("c1m: listening on {}, backlog {backlog}", server.address());
     let done = tokio::select! {
-        ended = server.supervise() => ended,
+        ended = supervise(&mut server, &watch, &mut sampler) => ended,
         () = interrupt.first() => Ok(()),
     };
     interrupt.second_kills();
     let record = match done {
-        Ok(()) => report(&server, &mut watch, started).await,
+        Ok(()) => report(&server, &mut watch, sampler, started).await,
         Err(error) => Err(error),
     };
     let closed = server.close().await;
@@ -44,14 +45,44 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     publish(&record, &outputs)
 }
 
+/// Until it is cancelled; an error ends it if nothing can be supervised any more.
+async fn supervise(
+    server: &mut ServerRun,
+    watch: &Watch,
+    sampler: &mut Sampler,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            ended = server.supervise() => return ended,
+            () = sampler.due() => {}
+        }
+        sampler.note(&moment(server, watch));
+    }
+}
+
+/// How far it is: as the tracer sees its end, or as its workers count.
+fn moment(server: &ServerRun, watch: &Watch) -> Moment {
+    watch.server_moment().unwrap_or_else(|| {
+        let totals = server.totals();
+        Moment {
+            attempted: totals.accepted,
+            established: totals.held,
+            failed: totals.died,
+            accept_queue: watch.waiting_now(),
+        }
+    })
+}
+
 /// Takes the census and books what the listener's side of each attempt tells. The connections still stand.
 async fn report(
     server: &ServerRun,
     watch: &mut Watch,
+    mut sampler: Sampler,
     started: (Instant, SystemTime),
 ) -> anyhow::Result<Record> {
     let totals = server.totals();
     let sighting = watch.end()?;
+    sampler.end(&moment(server, watch));
     let mut ledger = match watch.is_traced() {
         true => watch.book_server(&sighting).await?,
         false => untraced(server, &watch.standing(&sighting.snapshot).await?),
@@ -96,6 +127,7 @@ async fn report(
         crosscheck,
         observability: sighting.observability,
         holders: Default::default(),
+        samples: sampler.samples(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,
             listener: Some(server.address().to_string()),

@@ -62,7 +62,7 @@ impl Watch {
     }
 
     /// Connections in the listeners' accept queues.
-    fn waiting(&self) -> anyhow::Result<u64> {
+    pub(super) fn waiting(&self) -> anyhow::Result<u64> {
         let listeners = self.listeners().context("the census of listeners failed")?;
         Ok(listeners
             .iter()

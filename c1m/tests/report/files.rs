@@ -210,7 +210,13 @@ fn a_detail_that_cannot_be_is_refused() {
             file(dir, "steps.json", |v| {
                 v["detail"]["latency"]["steps"][0]["count"] = json!(u64::MAX)
             }),
-            "do not add up",
+            "the steps of latency adds up",
+        ),
+        (
+            file(dir, "times.json", |v| {
+                v["detail"]["timeline"]["losses"][0]["undated"] = json!(1)
+            }),
+            "the time line of accept-queue-full-cookie adds up to 513, not 512",
         ),
     ];
     for (path, wanted) in &cases {

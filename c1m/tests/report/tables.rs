@@ -113,6 +113,7 @@ fn no_text_of_a_record_drives_the_terminal() {
     value["attempts"][0]["stage"] = json!("lost");
     value["attempts"][1]["stage"] = json!("lost");
     value["causes"][0]["slug"] = json!(format!("{evil}a"));
+    value["detail"]["timeline"]["losses"][0]["slug"] = json!(format!("{evil}a"));
     value["observability"]["lost_facts"] = json!({ evil: 3 });
     let record = json::parse(value.to_string().as_bytes()).unwrap();
     let records = [("a".to_owned(), record.clone()), ("b".to_owned(), quiet())];

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Record;
+
 /// The parts that not every run has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detail {
@@ -27,6 +29,44 @@ impl Detail {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Where its sums are not those of the record, in words; nothing is right.
+    pub fn contradictions(&self, record: &Record) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.map(u128::from).sum::<u128>();
+        let mut compare = |what: &str, here: u128, there: u64| {
+            if here != u128::from(there) {
+                wrong.push(format!("{what} adds up to {here}, not {there}"));
+            }
+        };
+        for losses in self.timeline.iter().flat_map(|line| &line.losses) {
+            let row = record.causes.iter().find(|row| row.slug == losses.slug);
+            let times = losses.counts.iter().copied().chain([losses.undated]);
+            let what = format!("the time line of {}", losses.slug);
+            compare(&what, sum(&mut { times }), row.map_or(0, |row| row.count));
+        }
+        for (what, shares) in [("sources", &self.sources), ("listeners", &self.listeners)] {
+            let whole = shares.iter().all(|share| share.attempted.is_some());
+            if shares.is_empty() || !whole || self.shares_unlisted > 0 {
+                continue;
+            }
+            let attempted = &mut shares.iter().filter_map(|share| share.attempted);
+            compare(
+                &format!("attempted by {what}"),
+                sum(attempted),
+                record.attempted,
+            );
+            let lost = &mut shares.iter().map(|share| share.lost);
+            compare(&format!("lost by {what}"), sum(lost), record.lost);
+        }
+        if let Some(latency) = &self.latency {
+            let buckets = &mut latency.buckets.iter().map(|one| one.count);
+            compare("the distribution of latency", sum(buckets), latency.count);
+            let steps = &mut latency.steps.iter().map(|one| one.count);
+            compare("the steps of latency", sum(steps), latency.count);
+        }
+        wrong
     }
 }
 

@@ -1,0 +1,163 @@
+//! The time line: a look at the run every now and then, and no more points than a page can show.
+
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::{
+    ledger::detail::Samples, load::worker::now_ns, report::record::Point, watch::moment::Moment,
+};
+
+/// How far the points are apart at first.
+const TICK_MS: u64 = 20;
+/// It looks at least this often.
+const TICK_MS_MAX: u64 = 1_000;
+/// A record has at most this many points: when they are all taken, every second one goes, the rest are twice as far
+/// apart, and so are its looks.
+const POINTS_MAX: usize = 400;
+
+/// The points so far.
+pub(super) struct Sampler {
+    epoch_ns: u64,
+    ticks: Interval,
+    points: Points,
+}
+
+impl Sampler {
+    /// None yet, of a run that began at `epoch_ns`, CLOCK_MONOTONIC.
+    pub(super) fn new(epoch_ns: u64) -> Self {
+        Self {
+            epoch_ns,
+            ticks: ticks(TICK_MS),
+            points: Points::default(),
+        }
+    }
+
+    /// The same, of a run that begins now.
+    pub(super) fn from_now() -> Self {
+        Self::new(now_ns())
+    }
+
+    /// Returns when it is time to look. Cancel-safe.
+    pub(super) async fn due(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    /// What was seen.
+    pub(super) fn note(&mut self, moment: &Moment) {
+        let before = self.points.interval_ms;
+        self.points.add(self.at_ms(), moment, false);
+        if self.points.interval_ms != before && before < TICK_MS_MAX {
+            self.ticks = ticks(self.points.interval_ms.min(TICK_MS_MAX));
+            self.ticks.reset();
+        }
+    }
+
+    /// The same at the end of the run: the last point, whatever the interval.
+    pub(super) fn end(&mut self, moment: &Moment) {
+        self.points.add(self.at_ms(), moment, true);
+    }
+
+    fn at_ms(&self) -> u64 {
+        now_ns().saturating_sub(self.epoch_ns) / 1_000_000
+    }
+
+    /// For the record.
+    pub(super) fn samples(&self) -> Samples {
+        Samples {
+            epoch_ns: self.epoch_ns,
+            interval_ms: self.points.interval_ms,
+            points: self.points.list.clone(),
+        }
+    }
+}
+
+fn ticks(period_ms: u64) -> Interval {
+    let mut ticks = tokio::time::interval(Duration::from_millis(period_ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Points at about equal distances.
+struct Points {
+    interval_ms: u64,
+    list: Vec<Point>,
+    /// The most that waited to be accepted since the last point.
+    queue_max: u64,
+}
+
+impl Default for Points {
+    fn default() -> Self {
+        Self {
+            interval_ms: TICK_MS,
+            list: Vec::new(),
+            queue_max: 0,
+        }
+    }
+}
+
+impl Points {
+    fn add(&mut self, at_ms: u64, moment: &Moment, is_last: bool) {
+        self.queue_max = self.queue_max.max(moment.accept_queue);
+        let last_ms = self.list.last().map(|point| point.at_ms);
+        // A tick that comes a little early must not cost a point.
+        let due = last_ms.is_none_or(|last| at_ms + TICK_MS / 2 >= last + self.interval_ms);
+        if !due && !is_last {
+            return;
+        }
+        self.list.push(Point {
+            at_ms,
+            attempted: moment.attempted,
+            established: moment.established,
+            failed: moment.failed,
+            accept_queue_max: std::mem::take(&mut self.queue_max),
+        });
+        if self.list.len() >= POINTS_MAX && !is_last {
+            self.halve();
+        }
+    }
+
+    /// Each second point stays, and has the longer queue of both.
+    fn halve(&mut self) {
+        self.interval_ms *= 2;
+        self.list = self
+            .list
+            .chunks_exact(2)
+            .map(|pair| Point {
+                accept_queue_max: pair[0].accept_queue_max.max(pair[1].accept_queue_max),
+                ..pair[1]
+            })
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_keeps_few_points_and_its_deepest_queue() {
+        let mut points = Points::default();
+        for tick in 0..10_000_u64 {
+            let moment = Moment {
+                attempted: tick,
+                accept_queue: if tick == 4_321 { 77 } else { 3 },
+                ..Moment::default()
+            };
+            points.add(tick * TICK_MS, &moment, tick == 9_999);
+        }
+        assert!(
+            (POINTS_MAX / 2..=POINTS_MAX).contains(&points.list.len()),
+            "{}",
+            points.list.len()
+        );
+        assert_eq!(points.interval_ms, 32 * TICK_MS);
+        assert!(points.list.is_sorted_by_key(|point| point.at_ms));
+        assert_eq!(points.list.last().map(|point| point.attempted), Some(9_999));
+        let deep = points
+            .list
+            .iter()
+            .filter(|point| point.accept_queue_max == 77);
+        assert_eq!(deep.count(), 1);
+    }
+}

@@ -1,0 +1,50 @@
+//! How far a run is, while it goes on: by counters alone, without a look at any single connection.
+
+use super::Watch;
+
+/// One look at a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Attempts begun so far.
+    pub attempted: u64,
+    /// Established now, as this end sees it: a half-open one is among them.
+    pub established: u64,
+    /// Failed or lost so far, as this end sees it.
+    pub failed: u64,
+    /// Connections in the listeners' accept queues now.
+    pub accept_queue: u64,
+}
+
+impl Watch {
+    /// The server's end as the kernel side counts it; `None` without a tracer.
+    pub fn server_moment(&self) -> Option<Moment> {
+        let stats = self.live_stats()?;
+        let end = &stats.ends[1];
+        let attempted = end.established + self.stood_before;
+        let failed = end.failed.iter().sum::<u64>();
+        let gone = [
+            end.closed_locally,
+            end.aborted_locally,
+            end.closed_by_peer,
+            end.reset_by_peer,
+            failed,
+        ];
+        Some(Moment {
+            attempted,
+            // The CPUs' counters are not read at one moment: a close may be seen before its beginning.
+            established: attempted.saturating_sub(gone.iter().sum()),
+            failed: failed + end.exited,
+            accept_queue: self.waiting_now(),
+        })
+    }
+
+    /// Connections in the listeners' accept queues; 0 where they can't be listed.
+    pub fn waiting_now(&self) -> u64 {
+        self.waiting().unwrap_or(0)
+    }
+
+    /// The kernel side's counters now; `None` without a tracer.
+    pub fn live_stats(&self) -> Option<c1m_common::stats::Stats> {
+        self.tracer.as_ref()?.stats().ok()
+    }
+}
