@@ -4,9 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod doctor;
 mod examples;
 
-use self::examples::{CLIENT_EXAMPLES, DOCTOR_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
+pub use self::doctor::{DoctorArgs, End};
+use self::examples::{CLIENT_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
 use crate::{load::worker, run, trace::hooks::Backend};
 
 /// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
@@ -248,62 +250,6 @@ pub struct TraceArgs {
     /// What to run: `server …`, `client …` or any other command with its arguments
     #[arg(last = true)]
     pub workload: Vec<String>,
-}
-
-/// Which ends of the connections are on a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum End {
-    /// The one that connects
-    Client,
-    /// The one that accepts
-    Server,
-    /// Both
-    Both,
-}
-
-/// Options of `c1m doctor`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = DOCTOR_EXAMPLES)]
-pub struct DoctorArgs {
-    /// How many connections [default: 1000000]
-    #[arg(long)]
-    pub connections: Option<u64>,
-    /// Address and port of the server
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    pub target: SocketAddr,
-    /// Which ends are on this host [default: both if it has the target's address, else the client's]
-    #[arg(long, value_enum)]
-    pub end: Option<End>,
-    /// How many source addresses there are [default: on loopback as many as needed, else one]
-    #[arg(long)]
-    pub ips: Option<u32>,
-    /// Source addresses, written as for `c1m client`
-    #[arg(long)]
-    pub sources: Option<String>,
-    /// Who chooses the source ports
-    #[arg(long, value_enum, default_value_t = Ports::Explicit)]
-    pub ports: Ports,
-    /// Source ports to use on each address
-    #[arg(long, default_value = "10000-65535")]
-    pub port_range: String,
-    /// The server's backlog [default: that of who listens there now, or somaxconn]
-    #[arg(long)]
-    pub backlog: Option<u32>,
-    /// Attempts under way at one time
-    #[arg(long, default_value_t = 1024)]
-    pub in_flight: u32,
-    /// Processes that share the connections at each end [default: as many as c1m starts]
-    #[arg(long)]
-    pub processes: Option<u64>,
-    /// Bytes that wait in each connection, sent and not read
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    pub queued: u64,
-    /// How the client ends its connections
-    #[arg(long, value_enum, default_value_t = Close::Rst)]
-    pub close: Close,
-    /// Try every hook, and print which fact this kernel gives by which
-    #[arg(long)]
-    pub hooks: bool,
 }
 
 /// Options of `c1m report`.

@@ -27,6 +27,10 @@ Examples:
   c1m doctor --connections 500000 --target 10.0.0.1:8000 --ips 20
   c1m doctor --connections 100000 --end server --processes 1
                                                 a server of one process, with clients elsewhere
+  sudo c1m doctor --connections 1000000 --fix   settings that are in the way, until the next boot
+  sudo c1m doctor --restore                     as it was before
+  sudo c1m doctor --connections 1000000 --persist
+                                                for every boot to come: /etc/sysctl.d, /etc/security/limits.d
 
 Exit status: 0 all will stand, 1 fewer will, 2 bad usage.";
 

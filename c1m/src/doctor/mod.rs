@@ -10,11 +10,14 @@ pub mod limit;
 pub mod predict;
 pub mod table;
 
+mod apply;
 mod burst;
 mod cgroup;
 mod count;
 mod network;
+mod persist;
 mod print;
+mod state;
 mod tracing;
 
 use self::{ask::Ask, facts::Facts, predict::Prediction};
@@ -29,6 +32,9 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
     if args.hooks {
         return run::list::hooks(crate::cli::Hooks::Auto);
     }
+    if args.restore {
+        return apply::restore(&args.state);
+    }
     let ask = Ask::of_doctor(args)?;
     let facts = Facts::read(&ask)?;
     let prediction = Prediction::new(&facts, &ask);
@@ -38,7 +44,16 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
         &prediction,
         text::width_of_stdout(),
     ))?;
-    Ok(u8::from(prediction.binding().is_some()))
+    if args.persist {
+        persist::persist(&prediction, &args.state, &args.etc)?;
+    }
+    if !args.fix {
+        return Ok(u8::from(prediction.binding().is_some()));
+    }
+    apply::fix(&prediction, &args.state)?;
+    let after = Prediction::new(&Facts::read(&ask)?, &ask);
+    text::print(&format!("\n  now: {}\n", print::headline(&after)))?;
+    Ok(u8::from(after.binding().is_some()))
 }
 
 /// The client's options with as many connections as this host can hold, where nobody said how many; and a sentence that

@@ -150,6 +150,15 @@ impl Drop for Aliases {
     }
 }
 
+/// Takes away what a killed run left, as its `file` tells; the calling thread is in its network namespace. Errors: an
+/// address cannot be taken away; the file stays.
+pub fn take_back(added: Added, file: PathBuf) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Aliases { added, file }.remove())
+}
+
 fn connect() -> anyhow::Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection().context("netlink")?;
     tokio::spawn(connection);

@@ -6,4 +6,5 @@ mod client;
 mod doctor;
 mod rig;
 mod server;
+mod settings;
 mod traced;
