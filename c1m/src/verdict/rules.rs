@@ -37,6 +37,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         let segment = usize::from(last - last_drop::SKB);
         let drop = facts.skb_drops.get(segment)?;
         let cause = match segment {
+            _ if another_unseen(facts, segment, drop, context) => Cause::NotObservable,
             // It met the child that TCP Fast Open had made of an earlier one: a duplicate.
             segment::SYN if context.names.drop_reason_name(drop) == "TCP_FASTOPEN" => return None,
             segment::SYN => syn_freed(drop, context),
@@ -64,6 +65,20 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
         cause,
         segment: segment::SYN,
     })
+}
+
+/// Whether the listener may have dropped another segment of this kind, and this kernel does not show it: more were sent
+/// than are known to have been dropped on the way.
+fn another_unseen(facts: &Facts, segment: usize, drop: &SkbDrop, context: &Context<'_>) -> bool {
+    let again = match segment {
+        segment::SYN if !context.sight.syns => facts.syn_retransmits,
+        // A client answers each SYN-ACK.
+        segment::ACK if !context.sight.acks => facts.synack_retransmits,
+        _ => return false,
+    };
+    let arrived = u32::from(facts.server_established_ns != 0);
+    let at_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
+    !at_listener && drop.count + arrived < 1 + u32::from(again)
 }
 
 /// Whether something dropped a SYN of the attempt and no condition was seen, ever.

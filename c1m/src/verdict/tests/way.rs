@@ -82,3 +82,32 @@ fn whoever_connects_to_itself_stands_nowhere() {
     let lost = ServerVerdict::NeverEstablished(Cause::GaveUp);
     assert_eq!(judge_server(&gave_up, ends, &context), lost);
 }
+
+#[test]
+fn a_drop_on_the_way_decides_only_if_the_listener_can_have_dropped_nothing_unseen() {
+    let names = names();
+    let blind = Sight {
+        syns: false,
+        acks: false,
+        ..sight()
+    };
+    let cause = |facts: &Facts, sight| {
+        let context = Context {
+            sight,
+            names: &names,
+        };
+        trouble(facts, &context).unwrap().cause
+    };
+    for kind in [segment::SYN, segment::ACK] {
+        let mut facts = freed(kind, "NETFILTER_DROP", 0);
+        assert_eq!(cause(&facts, blind), Cause::NetfilterIn);
+        (facts.syn_retransmits, facts.synack_retransmits) = (2, 2);
+        assert_eq!(cause(&facts, sight()), Cause::NetfilterIn);
+        assert_eq!(cause(&facts, blind), Cause::NotObservable);
+        facts.skb_drops[kind].count = 3;
+        assert_eq!(cause(&facts, blind), Cause::NetfilterIn);
+        facts.skb_drops[kind].count = 2;
+        facts.server_established_ns = 1;
+        assert_eq!(cause(&facts, blind), Cause::NetfilterIn);
+    }
+}
