@@ -87,7 +87,7 @@ impl Sighting {
     /// The host's counters against the table and the facts; nothing if there were none.
     pub fn crosscheck(&self, ledger: &Ledger) -> Vec<Crosscheck> {
         match self.sight.states {
-            true => crosscheck(ledger, &self.snapshot.stats, &self.rises),
+            true => crosscheck(ledger, &self.snapshot.stats, &self.rises, &self.sight),
             false => Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use c1m_common::{
     stats::Stats,
 };
 
+use super::Sight;
 use crate::{
     causes::{Cause, TABLE},
     ledger::{
@@ -166,8 +167,10 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
 }
 
 /// Compares each counter that rows name with what the facts explain of it. Counters that did not move and had no
-/// reason to are left out, and of those that others raise too, the ones that no row needs.
-pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises) -> Vec<Crosscheck> {
+/// reason to are left out, and of those that others raise too, the ones that no row needs. Where `sight` lacks what a
+/// listener drops, its counters may rise by more.
+pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) -> Vec<Crosscheck> {
+    let sees_listener = sight.syns && sight.acks;
     let compare = |counter: &Counter| {
         let rose = |key: &&str| rises.get(key, counter.at);
         let delta: u64 = counter.keys.iter().map(rose).sum();
@@ -193,7 +196,7 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises) -> Vec<Crossche
             at: counter.at.slug().to_owned(),
             delta,
             explained,
-            at_least: counter.exactly.is_none(),
+            at_least: counter.exactly.is_none() || !sees_listener,
             made_of: made_of.join(" + "),
         })
     };
