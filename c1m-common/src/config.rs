@@ -79,8 +79,8 @@ pub struct Config {
     pub nr_accept4: u32,
     /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel; `u32::MAX` if it has none.
     pub reason_netfilter_drop: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `SKB_DROP_REASON_TCP_INVALID_SYN` of this kernel; `u32::MAX` if it has none.
+    pub reason_invalid_syn: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 28 * 4);

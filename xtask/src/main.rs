@@ -11,6 +11,7 @@ mod demo;
 mod ebpf;
 mod lint;
 mod setup;
+mod stack;
 mod test;
 mod tidy;
 mod toolchain;

@@ -18,6 +18,7 @@ mod matrix;
 mod modules;
 mod packages;
 mod plan;
+mod programs;
 mod qemu;
 
 /// What to boot, and what to do there.
@@ -40,6 +41,9 @@ pub(crate) struct Options {
         conflicts_with = "command"
     )]
     backends: String,
+    /// Keep what the eBPF programs take on these kernels in docs/programs.tsv, in place of what it says
+    #[arg(long, conflicts_with = "command")]
+    record: bool,
     /// How many machines run at once; an emulated machine takes one CPU of this host [default: its CPUs]
     #[arg(long, value_name = "N")]
     machines: Option<usize>,
@@ -74,7 +78,7 @@ pub(crate) fn test() -> Result<Count> {
         time_max: Duration::from_secs(MINUTES * 60),
         machines: cpus(),
     };
-    count.add(plan::run(shares, limits));
+    count.add(plan::run(shares, limits).judged()?);
     Ok(count)
 }
 
@@ -116,7 +120,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             true => plan::standard(&series),
             false => plan::shares(&series, &backends),
         };
-        count.add(plan::run(shares, options.limits()));
+        let done = plan::run(shares, options.limits());
+        count.add(match options.record {
+            true => done.recorded()?,
+            false => done.judged()?,
+        });
         println!("{}", count.line());
         if count.failed > 0 {
             std::process::exit(1);
@@ -149,7 +157,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn work(options: &Options, kernels: usize) -> Work {
     if !options.command.is_empty() {
         Work::Command(options.command.clone())
-    } else if options.labs || options.core || kernels > 1 || options.backends != "auto" {
+    } else if options.labs
+        || options.core
+        || options.record
+        || kernels > 1
+        || options.backends != "auto"
+    {
         Work::Labs
     } else {
         Work::Shell

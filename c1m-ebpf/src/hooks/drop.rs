@@ -208,8 +208,11 @@ fn receiver(sk: Ptr) -> Receiver {
 
 #[inline(always)]
 fn synack_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Option<()> {
-    // A client that is established already needs no second SYN-ACK: it answers it and frees it.
-    if !told || drop.flags & drop_flag::RX_OTHER != 0 {
+    // A client that is established already needs no second SYN-ACK: it answers it and frees it, by this reason
+    // (`tcp_validate_incoming`) where the kernel does not name the receiver.
+    let twice = drop.flags & drop_flag::RX_OTHER != 0
+        || u32::from(drop.reason) == config!(reason_invalid_syn);
+    if !told || twice {
         return None;
     }
     segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYNACK, drop);

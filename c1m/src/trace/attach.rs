@@ -231,6 +231,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         reason_not_specified: names.drop_reason("NOT_SPECIFIED").unwrap_or(0),
         reason_listen_overflow: names.drop_reason("TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         reason_no_socket: names.drop_reason("NO_SOCKET").unwrap_or(u32::MAX),
+        reason_invalid_syn: names.drop_reason("TCP_INVALID_SYN").unwrap_or(u32::MAX),
         reason_netfilter_drop: names.drop_reason("NETFILTER_DROP").unwrap_or(u32::MAX),
         server_close_is_loss: u32::from(filter.server_close_is_loss),
         syn_recv_sock_v4_args: args("tcp_v4_syn_recv_sock"),

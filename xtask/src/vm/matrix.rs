@@ -3,6 +3,7 @@
 use super::{
     backend::Backend,
     plan::{BACKEND_LINE, CHECK_LINE, CHECKS_COUNT},
+    programs::{List, Needs},
     qemu::KERNEL_LOG,
 };
 use crate::test::{Count, Labs};
@@ -83,6 +84,7 @@ pub(super) struct Seen {
     checks: Count,
     /// What belongs to no backend: the machine itself.
     machine_failed: u64,
+    programs: List,
     /// Lines of a verifier's log still to be shown.
     log: usize,
 }
@@ -122,8 +124,16 @@ impl Seen {
             backends: Vec::new(),
             checks: Count::default(),
             machine_failed: 0,
+            programs: List::default(),
             log: 0,
         }
+    }
+
+    /// What the programs take here: the kernel's series, and all of them.
+    pub(super) fn programs(&mut self) -> (String, Needs) {
+        let [major, minor] = self.version;
+        let needs = std::mem::take(&mut self.programs.needs);
+        (format!("{major}.{minor}"), needs)
     }
 
     /// The machine itself failed.
@@ -150,6 +160,9 @@ impl Seen {
         if line.starts_with(KERNEL_LOG) {
             self.machine_failed = self.machine_failed.max(1);
             return Some(format!("{}  FAILED: {line}", self.release));
+        }
+        if self.programs.line(line) {
+            return None;
         }
         let place = self.place();
         let (backend, tally) = self.backends.last_mut()?;

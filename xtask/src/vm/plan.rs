@@ -1,7 +1,7 @@
 //! Every lab on every kernel with every backend that was asked for: a machine per kernel, several machines at once.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use super::{
     initramfs, kernels,
     kernels::{Kernel, Series},
     matrix::{Seen, failed},
+    programs::{self, Needs, Recorded},
     qemu::Machine,
 };
 use crate::test::Count;
@@ -115,8 +116,39 @@ fn fetched(plan: Vec<(Series<'_>, Vec<Backend>)>, labs: &'static str) -> (Vec<Sh
     (shares, count)
 }
 
-/// Runs every share, the longest first, and prints lines as they come. The sum.
-pub(super) fn run(mut shares: Vec<Share>, limits: Limits) -> Count {
+/// What all machines came to.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    count: Count,
+    /// What the programs take, by the kernel's first two numbers.
+    needs: BTreeMap<String, Needs>,
+}
+
+impl Done {
+    /// The sum; a program that takes far more than it did has failed.
+    pub(super) fn judged(self) -> Result<Count> {
+        let recorded = Recorded::read()?;
+        let mut count = self.count;
+        let of_kernels = self.needs.iter().flat_map(|(kernel, needs)| {
+            let jumps = recorded.jumps(kernel, needs).into_iter();
+            jumps.map(move |jump| format!("{kernel}: {jump}"))
+        });
+        for jump in of_kernels.chain(recorded.stack_jumps(&programs::stacks()?)) {
+            println!("FAILED: {jump}");
+            count.add(failed(1));
+        }
+        Ok(count)
+    }
+
+    /// The sum; what the programs take is what they may take from now on.
+    pub(super) fn recorded(self) -> Result<Count> {
+        Recorded::read().unwrap_or_default().write(self.needs)?;
+        Ok(self.count)
+    }
+}
+
+/// Runs every share, the longest first, and prints lines as they come.
+pub(super) fn run(mut shares: Vec<Share>, limits: Limits) -> Done {
     shares.sort_by_key(|share| std::cmp::Reverse(share.backends.len()));
     let machines = limits.machines.clamp(1, shares.len().max(1));
     let waiting = Mutex::new(VecDeque::from(shares));
@@ -125,14 +157,15 @@ pub(super) fn run(mut shares: Vec<Share>, limits: Limits) -> Count {
         waiting.pop_front()
     };
     let (tell, told) = mpsc::channel();
-    let mut total = Count::default();
+    let mut done = Done::default();
     thread::scope(|scope| {
         for _ in 0..machines {
             let (tell, next) = (tell.clone(), &next);
             scope.spawn(move || {
                 while let Some(share) = next() {
-                    let count = one(&share, limits, |line| drop(tell.send(Told::Line(line))));
-                    drop(tell.send(Told::Count(count)));
+                    let (series, needs, count) =
+                        one(&share, limits, |line| drop(tell.send(Told::Line(line))));
+                    drop(tell.send(Told::End(series, needs, count)));
                 }
             });
         }
@@ -140,21 +173,25 @@ pub(super) fn run(mut shares: Vec<Share>, limits: Limits) -> Count {
         for what in told {
             match what {
                 Told::Line(line) => println!("{line}"),
-                Told::Count(count) => total.add(count),
+                Told::End(series, needs, count) => {
+                    done.count.add(count);
+                    done.needs.entry(series).or_default().extend(needs);
+                }
             }
         }
     });
-    total
+    done
 }
 
 /// What a machine's thread tells.
 enum Told {
     Line(String),
-    Count(Count),
+    /// The kernel's series, what its programs take, and how its labs ended.
+    End(String, Needs, Count),
 }
 
-/// One machine from its start to its end.
-fn one(share: &Share, limits: Limits, say: impl Fn(String)) -> Count {
+/// One machine from its start to its end: as [`Told::End`] has it.
+fn one(share: &Share, limits: Limits, say: impl Fn(String)) -> (String, Needs, Count) {
     let release = &share.kernel.release;
     let begin = Instant::now();
     let mut seen = Seen::new(release);
@@ -178,6 +215,7 @@ fn one(share: &Share, limits: Limits, say: impl Fn(String)) -> Count {
         }
     }
     times.push(Instant::now());
+    let (series, needs) = seen.programs();
     let (counts, machine) = seen.end(&share.backends);
     let mut total = machine;
     for (index, (backend, count)) in counts.iter().enumerate() {
@@ -189,7 +227,7 @@ fn one(share: &Share, limits: Limits, say: impl Fn(String)) -> Count {
     }
     let seconds = begin.elapsed().as_secs();
     say(format!("== {release}: {} ({seconds} s)", total.line()));
-    total
+    (series, needs, total)
 }
 
 fn machine(share: &Share, limits: Limits) -> Result<Machine> {
@@ -212,7 +250,7 @@ fn script(backends: &[Backend], labs: &str) -> String {
             _ => format!(" --hooks {name}"),
         };
         format!(
-            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --port 9 -- true\nc1m lab {labs} --host-wide --jobs {JOBS}{hooks}\n"
+            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --list-programs\nc1m lab {labs} --host-wide --jobs {JOBS}{hooks}\n"
         )
     };
     let parts: String = backends.iter().map(part).collect();
@@ -226,7 +264,7 @@ mod tests {
     #[test]
     fn every_backend_has_its_part_of_the_script() {
         let script = script(&[Backend::Auto, Backend::Kprobe], "--all");
-        assert!(script.contains("backend auto'\nc1m trace --port 9"));
+        assert!(script.contains("backend auto'\nc1m trace --list-programs"));
         assert!(script.contains("c1m lab --all --host-wide --jobs 3 --hooks kprobe\n"));
     }
 }
