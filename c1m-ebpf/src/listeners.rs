@@ -12,7 +12,7 @@ use c1m_common::{
 use crate::{
     fold::lose,
     kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net},
-    maps::{LISTENERS, config, offset},
+    maps::{LISTENERS, config, offset, window},
 };
 
 /// What the listeners of a port have in common. It lies in map memory: on the stack the verifier would follow
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Tally {
     class: u32,
     differ: u32,
+    /// Where the SYN went.
+    address: [u8; 16],
     /// The queues of the last one, and how many there were.
     pub(crate) queue: QueueState,
 }
@@ -112,9 +114,14 @@ pub(crate) fn queue(sk: Ptr, queue: &mut QueueState) -> Option<bool> {
     Some(accept_queue > accept_limit)
 }
 
-/// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`.
+/// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`: a [`syn_drop`] class.
 #[inline(always)]
-pub(crate) fn classify(sk: Ptr, state: &mut QueueState) -> Option<usize> {
+pub(crate) fn classify(sk: Ptr, state: &mut QueueState) -> usize {
+    class(sk, state).unwrap_or(syn_drop::UNKNOWN)
+}
+
+#[inline(always)]
+fn class(sk: Ptr, state: &mut QueueState) -> Option<usize> {
     let accept_full = queue(sk, state)?;
     let net = sock_net(sk)?;
     let syncookies = if offset!(net_syncookies_bytes) == 1 {
@@ -174,6 +181,7 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     *tally = Tally {
         class: syn_drop::UNKNOWN as u32,
         differ: 0,
+        address: tuple.server,
         queue: NO_QUEUE,
     };
     let port = Port {
@@ -188,9 +196,8 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     let group = unsafe { &*group };
     let mut i = 0;
     while i < GROUP_MAX {
-        let sk = Ptr(group.socks[i]);
-        if !sk.is_null() && listens_on(sk, &tuple.server) {
-            count(tally, sk);
+        if group.socks[i] != 0 {
+            count_listener(group.socks[i]);
         }
         i += 1;
     }
@@ -201,13 +208,26 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     tally.class as usize
 }
 
-/// Adds one listener to the tally.
+/// Adds one listener to this CPU's tally, if the SYN may have gone to it. A global function with a number as its argument,
+/// the verifier goes through it once, and not for each listener of a port.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_listener(listener: u64) -> u32 {
+    let sk = Ptr(listener);
+    if let Some(window) = window()
+        && listens_on(sk, &window.tally.address)
+    {
+        count(&mut window.tally, sk);
+    }
+    0
+}
+
 #[inline(always)]
 fn count(tally: &mut Tally, sk: Ptr) {
     let class = match classify(sk, &mut tally.queue) {
         // By what was sent, or was not, an answer may have been missed.
-        Some(syn_drop::NO_REQUEST) | None => syn_drop::UNKNOWN as u32,
-        Some(class) => class as u32,
+        syn_drop::NO_REQUEST => syn_drop::UNKNOWN as u32,
+        class => class as u32,
     };
     if tally.queue.listeners != 0 && tally.class != class {
         tally.differ = 1;

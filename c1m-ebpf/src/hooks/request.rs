@@ -133,7 +133,7 @@ fn conn_requested() -> Option<()> {
 #[inline(always)]
 fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: u32) -> Option<()> {
     let queue = &mut window.tally.queue;
-    let seen = classify(listener, queue).unwrap_or(syn_drop::UNKNOWN);
+    let seen = classify(listener, queue);
     queue.listeners = 1;
     let class = match window.request.class as usize {
         syn_drop::COUNT => seen,

@@ -29,7 +29,8 @@ impl KernelTypes {
                 "{VMLINUX} is missing: the tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
             );
         }
-        let btf = Btf::from_file(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
+        let whole = || -> anyhow::Result<Btf> { Ok(Btf::from_bytes(&std::fs::read(VMLINUX)?)?) };
+        let btf = whole().with_context(|| format!("cannot read {VMLINUX}"))?;
         Ok(Self { btf })
     }
 
