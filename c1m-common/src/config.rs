@@ -6,7 +6,9 @@ pub const NAMESPACES_MAX: usize = 8;
 pub const PORTS_MAX: usize = 8;
 
 /// How many functions tell by themselves why they freed a segment, where the kernel gives no reason.
-pub const PLACES_MAX: usize = 4;
+pub const PLACES_MAX: usize = 20;
+/// The place of those whose drops are a packet filter's.
+pub const PLACE_OF_FILTER: usize = 0;
 
 /// The filter and the abilities of this kernel, a read-only global: branches that cannot be taken here
 /// are removed by the verifier.
@@ -81,9 +83,15 @@ pub struct Config {
     pub reason_netfilter_drop: u32,
     /// `SKB_DROP_REASON_TCP_INVALID_SYN` of this kernel; `u32::MAX` if it has none.
     pub reason_invalid_syn: u32,
+    /// `tcp_v4_rcv` and `tcp_v6_rcv`, begin and end, where what else they free a SYN for is all hooked; else zeros.
+    pub receive: [[u64; 2]; 2],
+    /// `TCP_TW_SYN` of this kernel: TIME_WAIT makes room for a new connection.
+    pub time_wait_syn: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 28 * 4);
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 28 * 4 + 32 + 8);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

@@ -63,8 +63,30 @@ pub mod drop_flag {
     pub const RX_REQUEST: u8 = 1 << 6;
     /// Conntrack had just found its table full (`early_drop` of nf_conntrack_core.c freed nothing).
     pub const CONNTRACK_FULL: u8 = 1 << 7;
-    /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) says nothing.
+    /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) is one of [`why`](super::why).
     pub const NO_REASON: u8 = 1 << 5;
+}
+
+/// Why a segment was freed, where `kfree_skb` does not say: what a function that looked at it decided.
+pub mod why {
+    /// Not known, but perhaps by the function that freed it.
+    pub const NOT_SEEN: u8 = 0;
+    /// No socket was found for it, and a RST answered it (`tcp_v4_send_reset`).
+    pub const NO_SOCKET: u8 = 1;
+    /// A listener answered it with a RST: an ACK whose syncookie is not valid.
+    pub const COOKIE: u8 = 2;
+    /// What is left of a connection in TIME_WAIT wanted no new one (`tcp_timewait_state_process`).
+    pub const TIME_WAIT: u8 = 3;
+    /// A request did not take it (`tcp_check_req`).
+    pub const REQUEST: u8 = 4;
+    /// An established connection took it for a stray SYN (`tcp_send_challenge_ack`).
+    pub const CHALLENGED: u8 = 5;
+    /// A BPF program of a control group (`__cgroup_bpf_run_filter_skb`).
+    pub const CGROUP: u8 = 6;
+    /// A SYN that `tcp_v4_rcv` freed for none of these reasons: its checks of the segment itself are left.
+    pub const DISCARDED: u8 = 7;
+    /// How many.
+    pub const COUNT: usize = 8;
 }
 
 /// Bits of [`End::flags`].

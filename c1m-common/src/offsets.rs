@@ -36,6 +36,8 @@ pub struct Offsets {
     pub sk_ack_backlog: u32,
     /// `sock.sk_max_ack_backlog`
     pub sk_max_ack_backlog: u32,
+    /// `inet_connection_sock.icsk_accept_queue.rskq_defer_accept`
+    pub reqsk_defer_accept: u32,
     /// `inet_connection_sock.icsk_accept_queue.qlen`
     pub reqsk_qlen: u32,
     /// `net.ns.inum`
@@ -105,4 +107,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 48 * 4);
+const _: () = assert!(size_of::<Offsets>() == 49 * 4);

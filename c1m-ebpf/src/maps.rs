@@ -106,8 +106,12 @@ pub(crate) struct Window {
     pub(crate) refused: u64,
     /// Whether conntrack found its table full: the next drop by a hook of netfilter is its.
     pub(crate) conntrack_full: u32,
-    /// Zero.
-    pub(crate) pad: u32,
+    /// What will become of the segment `decided`, and why: one of [`why`](c1m_common::fact::why).
+    pub(crate) why: u32,
+    /// The segment that a function decided about, and that is about to be freed.
+    pub(crate) decided: u64,
+    /// The segment that a function looks at.
+    pub(crate) looked: u64,
     /// The tuple of the last SYN-ACK that left; server port 0 for none.
     pub(crate) synack: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.

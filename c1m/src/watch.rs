@@ -277,10 +277,14 @@ impl Watch {
                 .as_ref()
                 .is_some_and(|tracer| tracer.choice.has(fact))
         };
+        let lacks = |fact| {
+            let missing = self.tracer.iter().flat_map(|tracer| &tracer.choice.missing);
+            missing.into_iter().any(|hook| hook.fact == fact)
+        };
         let rose = |name: &str, at| rises.get(name, at) > 0;
         Sight {
             states: has(Fact::States) && has(Fact::StatesByNetwork),
-            drops: has(Fact::Drops),
+            drops: has(Fact::Drops) && !lacks(Fact::DropReasons),
             syns: has(Fact::SynDrops),
             acks: has(Fact::AckRefusals),
             conntrack: has(Fact::ConntrackFull),

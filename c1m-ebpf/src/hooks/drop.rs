@@ -2,19 +2,22 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
-    config::PLACES_MAX,
-    fact::{QueueState, SkbDrop, drop_flag, segment as kind},
+    config::{PLACE_OF_FILTER, PLACES_MAX},
+    fact::{QueueState, SkbDrop, drop_flag, segment as kind, why},
     state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
     stats::hook,
     tuple::Tuple,
 };
 
-use super::handshake::answered;
+use super::{
+    handshake::answered,
+    reason::{is_discarded, receiver_flags, taken},
+};
 use crate::{
     fold::{NOBODY, entry, entry_of, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
-    maps::{config, folding, offset, stats, window},
+    maps::{Window, config, folding, offset, stats, window},
     segment::{ACK, FIN, Header, RST, SYN},
 };
 
@@ -65,10 +68,13 @@ fn freed(event: &Event) -> Option<()> {
     let conntrack_full = core::mem::take(&mut window.conntrack_full) != 0;
     let mut tuple = NOBODY;
     let from = header.traced(&mut tuple)?;
-    let told = tells_why(event);
-    let filtered = told
-        && header.flags & SYN == 0
-        && (config!(kfree_skb_args) < 3 || event.reason == config!(reason_netfilter_drop));
+    let why = decided(window, event, &header);
+    if why == why::REQUEST && header.is_syn() {
+        // The SYN again, of an attempt whose request waits.
+        return None;
+    }
+    let told = why != why::NOT_SEEN || tells_why(event);
+    let filtered = header.flags & SYN == 0 && why == why::NOT_SEEN && is_filtered(event);
     // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client, but for what a rule
     // makes of it.
     if (from == Side::Server) != header.is_synack() && !filtered || !folding() {
@@ -84,13 +90,19 @@ fn freed(event: &Event) -> Option<()> {
     }
     let receiver = receiver(event.receiver);
     let mut flags = receiver.flags;
+    let mut reason = if event.reason > 0xffff {
+        u16::MAX
+    } else {
+        event.reason as u16
+    };
     // On the way out the segment belongs to its sender's socket; on the way in early demux may have given
     // it to the receiver's.
     if !owner.is_null() && owner.read::<u16>(offset!(skc_num)) == Some(header.source_port) {
         flags |= drop_flag::OUTPUT;
     }
     if config!(kfree_skb_args) < 3 {
-        flags |= drop_flag::NO_REASON;
+        flags |= drop_flag::NO_REASON | receiver_flags(why);
+        reason = why.into();
     }
     if conntrack_full {
         flags |= drop_flag::CONNTRACK_FULL;
@@ -98,11 +110,7 @@ fn freed(event: &Event) -> Option<()> {
     let drop = SkbDrop {
         location: event.location,
         count: 0,
-        reason: if event.reason > 0xffff {
-            u16::MAX
-        } else {
-            event.reason as u16
-        },
+        reason,
         flags,
         pad: 0,
     };
@@ -154,6 +162,28 @@ fn by_kind(segment: &Freed<'_>, drop: &SkbDrop, to: Ptr, receiver: &Receiver) ->
         };
         ack_freed(tuple, drop, told, receiver, &ack)
     }
+}
+
+/// Why the segment is freed, on a kernel whose `kfree_skb` does not say.
+#[inline(always)]
+fn decided(window: &mut Window, event: &Event, header: &Header) -> u8 {
+    if config!(kfree_skb_args) >= 3 {
+        return why::NOT_SEEN;
+    }
+    match taken(window, event.skb) {
+        why::NOT_SEEN if header.is_syn() && is_discarded(event.location) => why::DISCARDED,
+        why => why,
+    }
+}
+
+/// Whether a packet filter dropped it.
+#[inline(always)]
+fn is_filtered(event: &Event) -> bool {
+    if config!(kfree_skb_args) >= 3 {
+        return event.reason == config!(reason_netfilter_drop);
+    }
+    event.location >= config!(places[PLACE_OF_FILTER][0])
+        && event.location < config!(places[PLACE_OF_FILTER][1])
 }
 
 /// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
@@ -211,7 +241,8 @@ fn synack_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Opt
     // A client that is established already needs no second SYN-ACK: it answers it and frees it, by this reason
     // (`tcp_validate_incoming`) where the kernel does not name the receiver.
     let twice = drop.flags & drop_flag::RX_OTHER != 0
-        || u32::from(drop.reason) == config!(reason_invalid_syn);
+        || drop.flags & drop_flag::NO_REASON == 0
+            && u32::from(drop.reason) == config!(reason_invalid_syn);
     if !told || twice {
         return None;
     }
@@ -265,7 +296,11 @@ fn ack_freed(
         return None;
     }
     let reason = u32::from(drop.reason);
-    let facts = if !for_listener && reason == config!(reason_no_socket) {
+    let no_socket = match drop.flags & drop_flag::NO_REASON {
+        0 => config!(reason_no_socket),
+        _ => why::NO_SOCKET.into(),
+    };
+    let facts = if !for_listener && reason == no_socket {
         // After a connection's end, stray ACKs are usual; the reset that answers them has its own hook.
         existing(tuple)?
     } else {

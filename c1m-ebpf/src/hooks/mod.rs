@@ -7,6 +7,7 @@ mod function;
 mod handshake;
 mod limit;
 mod listen;
+mod reason;
 mod request;
 mod reset;
 mod retransmit;

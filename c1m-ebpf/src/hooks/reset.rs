@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use c1m_common::{fact::end_flag, state::SYN_SENT, stats::hook};
 
-use super::function::Arguments as _;
+use super::{function::Arguments as _, reason::answered_by_reset};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing},
     kernel::{
@@ -34,6 +34,7 @@ pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 /// twin: where the tracepoint leaves out what no socket was found for.
 #[kprobe]
 pub(crate) fn k_send_reset(ctx: ProbeContext) -> u32 {
+    answered_by_reset(ctx.pointer(0), ctx.pointer(1));
     let _ = sent(ctx.pointer(0), ctx.pointer(1), 0);
     0
 }

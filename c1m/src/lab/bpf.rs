@@ -157,6 +157,7 @@ impl Attributes {
 pub(super) fn load(kind: Kind, program: &[Instruction]) -> anyhow::Result<OwnedFd> {
     const PROG_LOAD: libc::c_long = 5;
     const LICENSE: &std::ffi::CStr = c"GPL";
+    super::process::lock_memory();
     let mut attributes = Attributes::new();
     attributes
         .word(0, kind.program)

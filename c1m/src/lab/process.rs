@@ -254,16 +254,21 @@ pub(super) fn more_files() -> anyhow::Result<()> {
     setrlimit(Resource::Nofile, most).context("cannot raise RLIMIT_NOFILE")
 }
 
-/// Sets RLIMIT_NOFILE for good. System calls only: it runs between fork and exec.
-fn limit(nofile: Option<u64>) -> io::Result<()> {
-    let Some(nofile) = nofile else { return Ok(()) };
-    // Before 5.11 eBPF maps count as locked memory, and the right to raise that limit goes too. A later kernel
-    // does not ask, so a failure is none.
+/// Lets the calling process lock as much memory as it likes, as which eBPF counts before 5.11. A later kernel does not
+/// ask, so a failure is none. A system call only.
+pub(super) fn lock_memory() {
     let unlimited = Rlimit {
         current: None,
         maximum: None,
     };
     let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+/// Sets RLIMIT_NOFILE for good. System calls only: it runs between fork and exec.
+fn limit(nofile: Option<u64>) -> io::Result<()> {
+    let Some(nofile) = nofile else { return Ok(()) };
+    // The right to raise it goes too.
+    lock_memory();
     setrlimit(
         Resource::Nofile,
         Rlimit {

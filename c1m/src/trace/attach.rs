@@ -97,6 +97,7 @@ impl Tracer {
         };
         let wanted = |fact| match fact {
             Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls => filter.foreign,
+            Fact::DropReasons => infers_reasons(&types),
             _ => true,
         };
         let mut choice = Choice::make(filter.backend, wanted, |hook| loader.take(&mut ebpf, hook));
@@ -215,6 +216,13 @@ fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {
         .context("cannot name the process whose children are traced")
 }
 
+/// Whether `kfree_skb` gives no reason here, so that functions must tell it.
+fn infers_reasons(types: &KernelTypes) -> bool {
+    types
+        .tracepoint_args("kfree_skb")
+        .is_some_and(|args| args < 3)
+}
+
 /// The kernel side's configuration.
 fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
     let args = |function| types.function_args(function).unwrap_or(0);
@@ -247,6 +255,11 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         sys_bind_args: args("__sys_bind"),
         sys_connect_file_args: args("__sys_connect_file"),
         sys_accept4_args: args("__sys_accept4"),
+        time_wait_syn: types
+            .enum_names("tcp_tw_status", "TCP_TW_")
+            .into_iter()
+            .find_map(|(number, name)| (name == "SYN").then_some(number))
+            .unwrap_or(u32::MAX),
         nr_socket: libc::SYS_socket as u32,
         nr_bind: libc::SYS_bind as u32,
         nr_connect: libc::SYS_connect as u32,
@@ -254,11 +267,17 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         nr_accept4: libc::SYS_accept4 as u32,
         ..Config::default()
     };
-    let places = PLACES
-        .iter()
-        .filter_map(|(function, _)| names.symbols.range(function));
-    for (slot, place) in config.places.iter_mut().zip(places) {
-        *slot = [place.start, place.end];
+    let place = |function: &str| {
+        let symbol = names.symbols.variant(function)?;
+        let place = names.symbols.range(symbol)?;
+        Some([place.start, place.end])
+    };
+    for (slot, (function, _)) in config.places.iter_mut().zip(PLACES) {
+        *slot = place(function).unwrap_or_default();
+    }
+    if infers_reasons(types) && filter.backend != Some(Backend::Tracepoint) {
+        let receivers = ["tcp_v4_rcv", "tcp_v6_rcv"];
+        config.receive = receivers.map(|function| place(function).unwrap_or_default());
     }
     for (slot, namespace) in config.namespaces.iter_mut().zip(&filter.namespaces) {
         *slot = namespace.inum;

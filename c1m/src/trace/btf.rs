@@ -119,6 +119,11 @@ impl KernelTypes {
             sk_socket: need("sock", "sk_socket")?.offset,
             sk_ack_backlog: need("sock", "sk_ack_backlog")?.offset,
             sk_max_ack_backlog: need("sock", "sk_max_ack_backlog")?.offset,
+            reqsk_defer_accept: may(
+                "inet_connection_sock",
+                "icsk_accept_queue.rskq_defer_accept",
+            )
+            .offset,
             reqsk_qlen: need("inet_connection_sock", "icsk_accept_queue.qlen")?.offset,
             net_inum: need("net", "ns.inum")?.offset,
             net_syncookies: syncookies.offset,

@@ -22,6 +22,8 @@ pub enum Fact {
     AckRefusals,
     /// Segments freed with a reason.
     Drops,
+    /// The reason, where the event of a segment's end does not have it (before 5.17).
+    DropReasons,
     /// A full conntrack table, told apart from a rule.
     ConntrackFull,
     /// SYNs sent again.

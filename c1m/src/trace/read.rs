@@ -6,21 +6,49 @@ use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use c1m_common::{
     call::Call,
-    config::PLACES_MAX,
-    fact::{Facts, SkbDrop, drop_flag},
+    config::{PLACE_OF_FILTER, PLACES_MAX},
+    fact::{Facts, SkbDrop, drop_flag, why},
     stats::{Stats, hook},
     tuple::Tuple,
 };
 
 use super::{attach::Tracer, btf::KernelTypes, symbols::Symbols};
 
-/// Functions that free a segment for one reason only, and what newer kernels call it.
+/// Functions that free a segment of TCP's for one reason only, and what newer kernels call it.
 pub(super) const PLACES: &[(&str, &str)] = &[
     ("nf_hook_slow", "NETFILTER_DROP"),
     ("enqueue_to_backlog", "CPU_BACKLOG"),
+    // What a queue's enqueue() gave back (`__dev_xmit_skb`).
+    ("kfree_skb_list", "QDISC_DROP"),
+    ("__netif_receive_skb_core", "TC_INGRESS"),
+    ("__dev_queue_xmit", "TC_EGRESS"),
+    ("do_xdp_generic", "XDP"),
+    ("ip_finish_output", "BPF_CGROUP_EGRESS"),
+    ("ip6_finish_output", "BPF_CGROUP_EGRESS"),
+    // The way back that fib_validate_source did not find.
+    ("ip_rcv_finish_core", "IP_INVALID_SOURCE"),
+    ("ip_rcv_finish", "IP_INVALID_SOURCE"),
+    ("ip_list_rcv_finish", "IP_INVALID_SOURCE"),
+    ("arp_error_report", "NEIGH_FAILED"),
+    ("ndisc_error_report", "NEIGH_FAILED"),
+    ("__neigh_event_send", "NEIGH_QUEUEFULL"),
+    ("ip_finish_output2", "NEIGH_CREATEFAIL"),
+    ("ip6_finish_output2", "NEIGH_CREATEFAIL"),
 ];
 
-const _: () = assert!(PLACES.len() <= PLACES_MAX);
+/// The names of what [`why`] says.
+const WHY: [&str; why::COUNT] = [
+    "",
+    "NO_SOCKET",
+    "TCP_FLAGS",
+    "TIME_WAIT",
+    "TCP_CHECK_REQ",
+    "TCP_INVALID_SYN",
+    "BPF_CGROUP",
+    "TCP_DISCARDED",
+];
+
+const _: () = assert!(PLACES.len() <= PLACES_MAX && PLACE_OF_FILTER == 0);
 
 /// Names that differ between kernels, from the running one.
 #[derive(Debug, Default)]
@@ -62,7 +90,14 @@ impl Names {
     /// there is but one that it frees a segment for.
     pub fn drop_reason_name(&self, drop: &SkbDrop) -> &str {
         if drop.flags & drop_flag::NO_REASON != 0 {
-            let function = self.symbols.name(drop.location).unwrap_or("");
+            if let Some(why) = WHY
+                .get(usize::from(drop.reason))
+                .filter(|why| !why.is_empty())
+            {
+                return why;
+            }
+            let symbol = self.symbols.name(drop.location).unwrap_or("");
+            let function = symbol.split('.').next().unwrap_or(symbol);
             let place = PLACES.iter().find(|(place, _)| *place == function);
             return place.map_or("", |(_, reason)| reason);
         }

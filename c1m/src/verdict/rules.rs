@@ -102,6 +102,9 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     match context.names.drop_reason_name(drop) {
         "NO_SOCKET" => Cause::Refused,
         "TCP_INVALID_SYN" => Cause::StaleEstablished,
+        // All else that the function frees a SYN for was looked for.
+        "TCP_DISCARDED" if context.sight.drops => Cause::BadSegment,
+        "TCP_DISCARDED" => Cause::NotObservable,
         _ => on_the_way(drop, context),
     }
 }
@@ -144,7 +147,7 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
     let reason = context.names.drop_reason_name(drop);
     if matches!(
         reason,
-        "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW"
+        "TCP_RFC7323_PAWS" | "TCP_RFC7323_TSECR" | "TCP_OVERWINDOW" | "TCP_CHECK_REQ"
     ) {
         return Cause::AckRejected;
     }
@@ -184,7 +187,9 @@ fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     let reason = context.names.drop_reason_name(drop);
     match reason {
         "NETFILTER_DROP" => netfilter(drop, context),
-        "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => Cause::BpfOrTcDrop,
+        "BPF_CGROUP" | "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => {
+            Cause::BpfOrTcDrop
+        }
         "CPU_BACKLOG" => Cause::CpuBacklog,
         "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" => Cause::RpFilter,
         "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => {

@@ -150,6 +150,28 @@ pub static HOOKS: &[Hook] = &[
         without: "why a segment was dropped",
     },
     Hook {
+        fact: Fact::DropReasons,
+        backend: Backend::Kprobe,
+        parts: &[
+            part("k_look", Point::Kprobe("tcp_timewait_state_process")),
+            part(
+                "kr_timewait",
+                Point::Kretprobe("tcp_timewait_state_process"),
+            ),
+            part("k_check_req", Point::Kprobe("tcp_check_req")),
+            part("kr_check_req", Point::Kretprobe("tcp_check_req")),
+            part("k_challenge_ack", Point::Kprobe("tcp_send_challenge_ack")),
+            // Both are missing from a kernel without CONFIG_CGROUP_BPF, where nothing is to be told.
+            optional(part("k_look", Point::Kprobe("__cgroup_bpf_run_filter_skb"))),
+            optional(part(
+                "kr_cgroup_filter",
+                Point::Kretprobe("__cgroup_bpf_run_filter_skb"),
+            )),
+        ],
+        cost: Cost::PerConnection(2),
+        without: "why a segment was dropped that a socket did not want",
+    },
+    Hook {
         fact: Fact::ConntrackFull,
         backend: Backend::Kprobe,
         parts: &[part("kr_early_drop", Point::Kretprobe("early_drop"))],
