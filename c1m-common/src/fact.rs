@@ -79,7 +79,7 @@ pub mod why {
     pub const TIME_WAIT: u8 = 3;
     /// A request did not take it (`tcp_check_req`).
     pub const REQUEST: u8 = 4;
-    /// An established connection took it for a stray SYN (`tcp_send_challenge_ack`).
+    /// An established connection took it for a stray SYN, and answered with an ACK that its sender reset.
     pub const CHALLENGED: u8 = 5;
     /// A BPF program of a control group (`__cgroup_bpf_run_filter_skb`).
     pub const CGROUP: u8 = 6;

@@ -272,15 +272,9 @@ impl Watch {
     }
 
     fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
-        let has = |fact| {
-            self.tracer
-                .as_ref()
-                .is_some_and(|tracer| tracer.choice.has(fact))
-        };
-        let lacks = |fact| {
-            let missing = self.tracer.iter().flat_map(|tracer| &tracer.choice.missing);
-            missing.into_iter().any(|hook| hook.fact == fact)
-        };
+        let choice = self.tracer.as_ref().map(|tracer| &tracer.choice);
+        let has = |fact| choice.is_some_and(|choice| choice.has(fact));
+        let lacks = |fact| choice.is_some_and(|choice| choice.lacks(fact));
         let rose = |name: &str, at| rises.get(name, at) > 0;
         Sight {
             states: has(Fact::States) && has(Fact::StatesByNetwork),

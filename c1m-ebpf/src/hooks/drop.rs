@@ -89,31 +89,16 @@ fn freed(event: &Event) -> Option<()> {
         return None;
     }
     let receiver = receiver(event.receiver);
-    let mut flags = receiver.flags;
-    let mut reason = if event.reason > 0xffff {
-        u16::MAX
-    } else {
-        event.reason as u16
-    };
+    let mut drop = as_told(event, why);
+    drop.flags |= receiver.flags;
     // On the way out the segment belongs to its sender's socket; on the way in early demux may have given
     // it to the receiver's.
     if !owner.is_null() && owner.read::<u16>(offset!(skc_num)) == Some(header.source_port) {
-        flags |= drop_flag::OUTPUT;
-    }
-    if config!(kfree_skb_args) < 3 {
-        flags |= drop_flag::NO_REASON | receiver_flags(why);
-        reason = why.into();
+        drop.flags |= drop_flag::OUTPUT;
     }
     if conntrack_full {
-        flags |= drop_flag::CONNTRACK_FULL;
+        drop.flags |= drop_flag::CONNTRACK_FULL;
     }
-    let drop = SkbDrop {
-        location: event.location,
-        count: 0,
-        reason,
-        flags,
-        pad: 0,
-    };
     if filtered {
         let facts = entry(&tuple, hook::DROP)?;
         let count = facts.filtered.count + 1;
@@ -128,6 +113,25 @@ fn freed(event: &Event) -> Option<()> {
         told,
     };
     by_kind(&segment, &drop, event.receiver, &receiver)
+}
+
+/// What the kernel says of a drop, or `why` where it says nothing.
+#[inline(always)]
+fn as_told(event: &Event, why: u8) -> SkbDrop {
+    let (reason, flags) = if config!(kfree_skb_args) < 3 {
+        (why.into(), drop_flag::NO_REASON | receiver_flags(why))
+    } else if event.reason > 0xffff {
+        (u16::MAX, 0)
+    } else {
+        (event.reason as u16, 0)
+    };
+    SkbDrop {
+        location: event.location,
+        count: 0,
+        reason,
+        flags,
+        pad: 0,
+    }
 }
 
 /// A segment of a traced attempt.

@@ -6,17 +6,15 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use c1m_common::{
-    fact::{SkbDrop, drop_flag, segment, why},
+    fact::{Facts, SkbDrop, drop_flag, segment, why},
     state::LISTEN,
-    stats::hook,
 };
 
 use super::function::Arguments as _;
 use crate::{
-    fold::{NOBODY, entry_of, segment_dropped},
-    kernel::{Ptr, Side, is_traced_namespace, sock_inum, sock_state},
-    maps::{Window, config, folding, offset, window},
-    segment::Header,
+    fold::segment_dropped,
+    kernel::{Ptr, sock_state},
+    maps::{Window, config, offset, window},
 };
 
 /// `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
@@ -130,24 +128,13 @@ pub(super) fn is_discarded(location: u64) -> bool {
         || within(config!(receive[1][0]), config!(receive[1][1]))
 }
 
-/// `void tcp_send_challenge_ack(struct sock *sk, const struct sk_buff *skb)`: what it answers, `tcp_drop` frees without
-/// a word.
-#[kprobe]
-pub(crate) fn k_challenge_ack(ctx: ProbeContext) -> u32 {
-    let _ = challenged(ctx.pointer(0), ctx.pointer(1));
-    0
-}
-
+/// A connecting socket answers an ACK that is no SYN-ACK: an old connection of its tuple sent it for want of room, and
+/// `tcp_drop` freed the SYN without a word. One in TIME_WAIT was seen to free it.
 #[inline(always)]
-fn challenged(sk: Ptr, skb: Ptr) -> Option<()> {
-    let header = Header::of(skb)?;
-    let mut tuple = NOBODY;
-    if !header.is_syn()
-        || header.traced(&mut tuple)? != Side::Client
-        || !folding()
-        || !is_traced_namespace(sock_inum(sk)?)
-    {
-        return None;
+pub(super) fn challenged(facts: &mut Facts) {
+    let last = &facts.skb_drops[segment::SYN];
+    if config!(kfree_skb_args) >= 3 || last.flags & drop_flag::RX_TIME_WAIT != 0 {
+        return;
     }
     let drop = SkbDrop {
         location: 0,
@@ -156,7 +143,5 @@ fn challenged(sk: Ptr, skb: Ptr) -> Option<()> {
         flags: drop_flag::NO_REASON | drop_flag::RX_OTHER,
         pad: 0,
     };
-    let facts = entry_of(&tuple, header.sequence, hook::DROP)?;
     segment_dropped(facts, segment::SYN, &drop);
-    Some(())
 }

@@ -6,7 +6,10 @@ use aya_ebpf::{
 };
 use c1m_common::{fact::end_flag, state::SYN_SENT, stats::hook};
 
-use super::{function::Arguments as _, reason::answered_by_reset};
+use super::{
+    function::Arguments as _,
+    reason::{answered_by_reset, challenged},
+};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing},
     kernel::{
@@ -80,8 +83,10 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
         } else {
             entry(&tuple, hook::SEND_RESET)?
         };
-        if connecting && header.is_synack() {
-            end(facts, side).flags |= end_flag::REFUSED_SYNACK;
+        match connecting {
+            true if header.is_synack() => end(facts, side).flags |= end_flag::REFUSED_SYNACK,
+            true => challenged(facts),
+            false => {}
         }
         (facts, side)
     };

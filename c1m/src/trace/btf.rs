@@ -14,6 +14,9 @@ pub struct KernelTypes {
     btf: Btf,
 }
 
+/// A listener, or a connection.
+const CONNECTION: &str = "inet_connection_sock";
+
 /// Where a field lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field {
@@ -119,12 +122,8 @@ impl KernelTypes {
             sk_socket: need("sock", "sk_socket")?.offset,
             sk_ack_backlog: need("sock", "sk_ack_backlog")?.offset,
             sk_max_ack_backlog: need("sock", "sk_max_ack_backlog")?.offset,
-            reqsk_defer_accept: may(
-                "inet_connection_sock",
-                "icsk_accept_queue.rskq_defer_accept",
-            )
-            .offset,
-            reqsk_qlen: need("inet_connection_sock", "icsk_accept_queue.qlen")?.offset,
+            reqsk_defer_accept: may(CONNECTION, "icsk_accept_queue.rskq_defer_accept").offset,
+            reqsk_qlen: need(CONNECTION, "icsk_accept_queue.qlen")?.offset,
             net_inum: need("net", "ns.inum")?.offset,
             net_syncookies: syncookies.offset,
             net_syncookies_bytes: syncookies.bytes,

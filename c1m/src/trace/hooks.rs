@@ -208,6 +208,11 @@ impl Choice {
         self.taken.iter().any(|hook| hook.fact == fact)
     }
 
+    /// Whether `fact` was wanted and cannot be known.
+    pub fn lacks(&self, fact: Fact) -> bool {
+        self.missing.iter().any(|hook| hook.fact == fact)
+    }
+
     /// The kinds of hooks in use, the best first.
     pub fn backends(&self) -> String {
         let mut kinds: Vec<Backend> = self.taken.iter().map(|hook| hook.backend).collect();

@@ -101,6 +101,10 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     }
     match context.names.drop_reason_name(drop) {
         "NO_SOCKET" => Cause::Refused,
+        // Another host's answer may come from TIME_WAIT as well.
+        "TCP_INVALID_SYN" if drop.location == 0 && !context.sight.server_end => {
+            Cause::NotObservable
+        }
         "TCP_INVALID_SYN" => Cause::StaleEstablished,
         // All else that the function frees a SYN for was looked for.
         "TCP_DISCARDED" if context.sight.drops => Cause::BadSegment,

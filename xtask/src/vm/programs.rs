@@ -195,7 +195,9 @@ mod tests {
 
     fn list(lines: &[&str]) -> List {
         let mut list = List::default();
-        lines.iter().for_each(|line| drop(list.line(line)));
+        for line in lines {
+            list.line(line);
+        }
         list
     }
 

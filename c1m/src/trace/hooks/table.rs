@@ -160,7 +160,6 @@ pub static HOOKS: &[Hook] = &[
             ),
             part("k_check_req", Point::Kprobe("tcp_check_req")),
             part("kr_check_req", Point::Kretprobe("tcp_check_req")),
-            part("k_challenge_ack", Point::Kprobe("tcp_send_challenge_ack")),
             // Both are missing from a kernel without CONFIG_CGROUP_BPF, where nothing is to be told.
             optional(part("k_look", Point::Kprobe("__cgroup_bpf_run_filter_skb"))),
             optional(part(
