@@ -247,11 +247,22 @@ fn synack_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Opt
     let twice = drop.flags & drop_flag::RX_OTHER != 0
         || drop.flags & drop_flag::NO_REASON == 0
             && u32::from(drop.reason) == config!(reason_invalid_syn);
-    if !told || twice {
+    // It came too late: what decided was that its client had gone.
+    if !told || twice || is_without_socket(drop) {
         return None;
     }
     segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYNACK, drop);
     Some(())
+}
+
+/// Whether no socket was found for the segment.
+#[inline(always)]
+fn is_without_socket(drop: &SkbDrop) -> bool {
+    let reason = match drop.flags & drop_flag::NO_REASON {
+        0 => config!(reason_no_socket),
+        _ => why::NO_SOCKET.into(),
+    };
+    u32::from(drop.reason) == reason
 }
 
 /// A SYN without a reason at its listener is a duplicate of one that is being answered, not a drop. Where the kernel
@@ -300,11 +311,7 @@ fn ack_freed(
         return None;
     }
     let reason = u32::from(drop.reason);
-    let no_socket = match drop.flags & drop_flag::NO_REASON {
-        0 => config!(reason_no_socket),
-        _ => why::NO_SOCKET.into(),
-    };
-    let facts = if !for_listener && reason == no_socket {
+    let facts = if !for_listener && is_without_socket(drop) {
         // After a connection's end, stray ACKs are usual; the reset that answers them has its own hook.
         existing(tuple)?
     } else {
