@@ -1,9 +1,12 @@
 //! Reads a TCP segment from a packet buffer, by its headers alone: `skb->sk` is no guide on loopback.
 
-use c1m_common::tuple::Tuple;
+use c1m_common::{
+    state::{ESTABLISHED, SYN_SENT},
+    tuple::Tuple,
+};
 
 use crate::{
-    kernel::{Ptr, Side, TCP, ends, is_server_port, v4_part},
+    kernel::{Ptr, Side, TCP, ends, is_server_port, sock_state, v4_part},
     maps::offset,
 };
 
@@ -39,12 +42,12 @@ impl Header {
     /// The TCP header of `skb`. None if it is not TCP, or cannot be read.
     #[inline(always)]
     pub(crate) fn of(skb: Ptr) -> Option<Header> {
-        let v6 = match u16::from_be(skb.read(offset!(skb_protocol))?) {
+        let (protocol, header) = protocol_and_header(skb)?;
+        let v6 = match u16::from_be(protocol) {
             ETH_P_IP => false,
             ETH_P_IPV6 => true,
             _ => return None,
         };
-        let header: u16 = skb.read(offset!(skb_network_header))?;
         if header == UNSET {
             return None;
         }
@@ -131,5 +134,27 @@ impl Header {
             self.network.read_into(16, v4_part(dest))?;
         }
         Some(from)
+    }
+}
+
+/// `sk_buff.protocol` and `sk_buff.network_header`, by one read where they lie as close together as they do on all
+/// kernels so far.
+#[inline(always)]
+fn protocol_and_header(skb: Ptr) -> Option<(u16, u16)> {
+    let (protocol, header) = (offset!(skb_protocol), offset!(skb_network_header));
+    if header == protocol + 4 {
+        let both: u64 = skb.read(protocol)?;
+        return Some((both as u16, (both >> 32) as u16));
+    }
+    Some((skb.read(protocol)?, skb.read(header)?))
+}
+
+/// Whether a packet on its way out can be told from its socket alone to be no SYN-ACK: a connecting or established
+/// socket sends none. That is most of them.
+#[inline(always)]
+pub(crate) fn is_no_synack(skb: Ptr) -> bool {
+    match skb.follow(offset!(skb_sk)).and_then(sock_state) {
+        Some(state) => matches!(state, SYN_SENT | ESTABLISHED),
+        None => false,
     }
 }

@@ -244,6 +244,12 @@ pub struct TraceArgs {
     /// Print the eBPF programs that this kernel takes, with their size and what it took to verify them, and leave
     #[arg(long)]
     pub list_programs: bool,
+    /// Write to this file, as JSON, what the trace itself cost: time to attach, time to the table, CPU, memory, programs
+    #[arg(long)]
+    pub cost: Option<PathBuf>,
+    /// Have the kernel count runs and time of the programs for --cost, which slows each of them a little
+    #[arg(long, requires = "cost")]
+    pub run_times: bool,
     /// Show what the kernel side says of listeners that come and go
     #[arg(long, short)]
     pub verbose: bool,

@@ -28,6 +28,7 @@ use crate::{
     report::record::{Crosscheck, Observability, States},
     trace::{
         Filter, Tracer,
+        cost::Cost,
         hooks::{Backend, Choice, Fact},
         read::{Names, Snapshot},
     },
@@ -358,6 +359,11 @@ impl Watch {
                 None => &NAMELESS,
             },
         }
+    }
+
+    /// What the trace has cost so far; nothing without one.
+    pub fn cost(&self) -> anyhow::Result<Option<Cost>> {
+        self.tracer.as_ref().map(Tracer::cost).transpose()
     }
 
     /// Takes the census and books the server's view.

@@ -11,7 +11,7 @@ use crate::{
     kernel::{Ptr, Side, is_traced_namespace, skb_inum},
     listeners::why_dropped,
     maps::{Window, config, folding, offset, stats, window},
-    segment::Header,
+    segment::{Header, is_no_synack},
 };
 
 /// `net_dev_queue(struct sk_buff *skb)`: every packet that is handed to a device.
@@ -23,6 +23,9 @@ pub(crate) fn net_dev_queue(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn queued(skb: Ptr) -> Option<()> {
+    if is_no_synack(skb) {
+        return None;
+    }
     let header = Header::of(skb)?;
     if !header.is_synack() {
         return None;

@@ -107,6 +107,11 @@ impl Speed {
         self.span_us = Some((first_us.min(started_us), last_us.max(settled_us)));
     }
 
+    /// When the last one settled, from the start of the run, in µs; 0 without any.
+    pub fn settled_us(&self) -> u64 {
+        self.span_us.unwrap_or_default().1
+    }
+
     /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.
     pub fn establish_s(&self) -> f64 {
         let (first_us, last_us) = self.span_us.unwrap_or_default();

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish, timeline::Sampler,
+    cost, filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish, timeline::Sampler,
 };
 use crate::{
-    causes::remedy::RemedyContext,
-    cli::{ClientArgs, TraceArgs},
+    causes::{Cause, remedy::RemedyContext},
+    cli::{ClientArgs, Close, TraceArgs},
     doctor,
     ledger::{
         balance::Frame,
@@ -47,15 +47,35 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     };
     interrupt.second_kills();
     progress.end();
-    let record = match done {
+    let report = match done {
         Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
     };
+    let publish = |report: Report, watch: &Watch| {
+        let Report { mut record, table } = report;
+        record.states = watch.states();
+        cost::save(trace, watch, Some(table.saturating_sub(hold)))?;
+        publish(&record, &outputs)
+    };
+    // To close a million takes seconds. A reset leaves no state behind, so that nothing can be added to the table.
+    if client.plan().close == Close::Rst {
+        let published = report.and_then(|report| publish(report, &watch));
+        // Nobody needs to see how they end.
+        drop(watch);
+        client.close().await?;
+        return published;
+    }
     let closed = client.close().await;
-    let mut record = record?;
+    let report = report?;
     closed?;
-    record.states = watch.states();
-    publish(&record, &outputs)
+    publish(report, &watch)
+}
+
+/// What a run ends with.
+struct Report {
+    record: Record,
+    /// From the last attempt that settled until the record was made.
+    table: Duration,
 }
 
 /// Until every attempt has settled and was held, telling how far it is.
@@ -111,7 +131,7 @@ async fn report(
     watch: &mut Watch,
     mut sampler: Sampler,
     as_root: bool,
-) -> anyhow::Result<Record> {
+) -> anyhow::Result<Report> {
     watch.drain().await?;
     client.freeze().await?;
     sampler.end(&moment(client, watch));
@@ -137,13 +157,15 @@ async fn report(
     ledger
         .notes
         .extend(remarks(client, &sighting, as_root && watch.is_traced()));
-    let holders = match watch.namespaces().first() {
+    // Another census: only for the one cause that asks who has the ports.
+    let asks = ledger.lost.contains_key(&Cause::PortsExhausted);
+    let holders = match watch.namespaces().first().filter(|_| asks) {
         Some(namespace) => census::holders(namespace, target)?,
         None => Default::default(),
     };
     let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
-    Ok(ledger.close(Frame {
+    let record = ledger.close(Frame {
         role: "client".to_owned(),
         started: Some(wall),
         elapsed_s: started.elapsed().as_secs_f64(),
@@ -165,7 +187,12 @@ async fn report(
             host: sighting.host,
             ..RemedyContext::default()
         },
-    }))
+    });
+    let settled = Duration::from_micros(speed.settled_us());
+    Ok(Report {
+        record,
+        table: started.elapsed().saturating_sub(settled),
+    })
 }
 
 /// What the reader has to know of this run besides its sums.

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::bail;
 
-use super::{filter, interrupt::Interrupt, publish, timeline::Sampler, workload::Workload};
+use super::{cost, filter, interrupt::Interrupt, publish, timeline::Sampler, workload::Workload};
 use crate::{
     causes::remedy::RemedyContext, cli::TraceArgs, ledger::balance::Frame, options::Identity,
     report::record::Record, watch::Watch,
@@ -48,6 +48,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     }
     let mut record = record?;
     record.states = watch.states();
+    cost::save(Some(&args), &watch, None)?;
     publish(&record, &args.outputs)
 }
 

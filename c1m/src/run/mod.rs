@@ -3,6 +3,7 @@
 
 mod client;
 mod command;
+mod cost;
 mod interrupt;
 pub(crate) mod list;
 mod progress;
@@ -31,6 +32,7 @@ pub async fn trace(args: TraceArgs) -> anyhow::Result<u8> {
     if args.list_programs {
         return list::programs(args.hooks);
     }
+    let _counted = cost::count(&args)?;
     let Some(first) = args.workload.first() else {
         if args.port.is_empty() {
             bail!(

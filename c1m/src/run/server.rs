@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{filter, interrupt::Interrupt, outputs, publish, timeline::Sampler};
+use super::{cost, filter, interrupt::Interrupt, outputs, publish, timeline::Sampler};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
@@ -42,6 +42,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut record = record?;
     closed?;
     record.states = watch.states();
+    cost::save(trace, &watch, None)?;
     publish(&record, &outputs)
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::fd::{AsFd as _, AsRawFd as _},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -57,11 +58,14 @@ pub struct Tracer {
     pub names: Names,
     /// What it traces.
     pub filter: Filter,
+    /// How long it took to attach everything.
+    pub(super) attach_time: Duration,
 }
 
 impl Tracer {
     /// Loads and attaches everything; nothing is counted yet. Errors are one sentence each.
     pub fn start(filter: Filter) -> anyhow::Result<Self> {
+        let begun = Instant::now();
         let types = preflight::check()?;
         if filter.namespaces.len() > NAMESPACES_MAX {
             bail!(
@@ -125,6 +129,7 @@ impl Tracer {
             choice,
             names,
             filter,
+            attach_time: begun.elapsed(),
         })
     }
 
