@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod bench;
 mod command;
 mod demo;
 mod ebpf;
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::Options),
     /// Set the machine up, build, and lose real connections: ends in the loss table
     Demo,
+    /// Measure rate, memory and the tracer's cost beside what the kernel alone takes; writes docs/performance.md
+    Bench(bench::Options),
     /// Boot Debian's stock kernels in emulated machines: the labs, any command, or a shell
     Vm(vm::Options),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Test(options) => test::run(&options),
         Verb::Demo => demo::run(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {
