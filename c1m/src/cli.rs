@@ -73,9 +73,33 @@ pub struct Outputs {
     pub csv: Option<PathBuf>,
 }
 
+/// Whether to show a run while it lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Live {
+    /// A view on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// A view
+    On,
+    /// Lines alone
+    Off,
+}
+
+/// The option of everything that runs.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LiveArgs {
+    /// Show the run while it lasts: q or Ctrl-C ends it
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", default_missing_value = "on",
+          num_args = 0..=1, require_equals = true)]
+    pub live: Live,
+}
+
 /// Options of `c1m server`.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
+    /// Whether to show it while it lasts.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Address and port to listen on
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
@@ -127,6 +151,9 @@ pub enum Ports {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = CLIENT_EXAMPLES)]
 pub struct ClientArgs {
+    /// Whether to show it while it lasts.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Address and port to connect to
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub target: SocketAddr,
@@ -223,6 +250,9 @@ impl Hooks {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
 pub struct TraceArgs {
+    /// Whether to show it while it lasts.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Where the report goes besides the terminal
     #[command(flatten)]
     pub outputs: Outputs,

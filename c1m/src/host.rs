@@ -148,7 +148,7 @@ fn parse_numbers(text: &str) -> Option<Vec<u64>> {
 }
 
 /// A field of /proc/meminfo, `Name:   123 kB`, in bytes.
-fn meminfo_bytes(text: &str, field: &str) -> Option<u64> {
+pub(crate) fn meminfo_bytes(text: &str, field: &str) -> Option<u64> {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;

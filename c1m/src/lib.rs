@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod host;
 pub mod lab;
 pub mod ledger;
+pub mod live;
 pub mod load;
 pub mod netns;
 pub mod options;

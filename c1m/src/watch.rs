@@ -8,12 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{
-    config::changed,
-    state,
-    stats::{EndStats, event},
-    tuple::Tuple,
-};
+use c1m_common::{config::changed, state, stats::event, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -25,7 +20,7 @@ use crate::{
         server::{Before, book},
     },
     netns::Netns,
-    report::record::{Crosscheck, Observability, States},
+    report::record::{Crosscheck, Observability},
     trace::{
         Filter, Tracer,
         cost::Cost,
@@ -39,6 +34,7 @@ mod closed;
 pub mod moment;
 mod owner;
 mod queue;
+pub mod seen;
 
 /// A watched run.
 pub struct Watch {
@@ -319,7 +315,7 @@ impl Watch {
     }
 
     /// Who listens on the ports now, each with the index of its namespace.
-    fn listeners(&self) -> io::Result<Vec<(usize, Listener)>> {
+    pub(crate) fn listeners(&self) -> io::Result<Vec<(usize, Listener)>> {
         let mut all = Vec::new();
         for (index, namespace) in self.namespaces.iter().enumerate() {
             for &port in &self.ports {
@@ -376,22 +372,6 @@ impl Watch {
     /// The namespaces.
     pub fn namespaces(&self) -> &[Netns] {
         &self.namespaces
-    }
-
-    /// Transitions so far into the states that outlive a connection.
-    pub fn states(&self) -> States {
-        let Some(Ok(stats)) = self.tracer.as_ref().map(Tracer::stats) else {
-            return States::default();
-        };
-        let hooked = self.is_seen_in_functions(Fact::TimeWait);
-        let time_wait = |end: &EndStats| match hooked {
-            true => end.time_wait_seen,
-            false => end.time_wait,
-        };
-        States {
-            time_wait: stats.ends.iter().map(time_wait).sum(),
-            fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
-        }
     }
 }
 

@@ -15,7 +15,8 @@ use super::{
     aliases::Aliases,
     dial::DialConfig,
     outcome::{Outcome, Slab, Stage},
-    supervisor::{Ended, Identity, Pool, Said, WorkerDeath},
+    stats::WorkerRow,
+    supervisor::{Ended, Identity, Pool, Said, Worker, WorkerDeath},
     worker::{Role, command, event, now_ns},
 };
 use crate::options::ClientPlan;
@@ -147,6 +148,35 @@ impl ClientRun {
             progress.lost += stats.lost.get();
         }
         progress
+    }
+
+    /// Each worker, in the order of their starts.
+    pub fn worker_rows(&self) -> Vec<WorkerRow> {
+        let row = |(id, worker): (&u32, &Worker)| {
+            let stats = self.pool.stats.worker(worker.slot);
+            WorkerRow {
+                pid: worker.pid,
+                doing: match self.shares.get(id).map(|share| share.phase) {
+                    Some(Phase::Dialing) => "dials",
+                    Some(Phase::Begun) => "settles",
+                    Some(Phase::Settled) => "holds",
+                    _ => "waits",
+                },
+                held: stats.held.get(),
+                in_flight: stats.connecting.get(),
+                lost: stats.failed.get() + stats.lost.get(),
+            }
+        };
+        self.pool.workers.iter().map(row).collect()
+    }
+
+    /// How often a worker found no descriptor, and no file: EMFILE, ENFILE.
+    pub fn no_file(&self) -> [u64; 2] {
+        let workers = self.pool.workers.values();
+        workers.fold([0, 0], |[descriptors, files], worker| {
+            let stats = self.pool.stats.worker(worker.slot);
+            [descriptors + stats.emfile.get(), files + stats.enfile.get()]
+        })
     }
 
     /// Returns when every attempt has settled. Cancel-safe.

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::{
     accept::AcceptConfig,
-    stats::{State, WorkerStats},
+    stats::{State, WorkerRow, WorkerStats},
     supervisor::{Ended, Identity, Pool, Said, Worker, WorkerDeath},
     worker::{BASE_FDS, Role, command, event},
 };
@@ -281,6 +281,26 @@ impl ServerRun {
             totals.full += u64::from(stats.state() == State::Full);
         }
         totals
+    }
+
+    /// Each worker, in the order of their starts.
+    pub fn worker_rows(&self) -> Vec<WorkerRow> {
+        let row = |worker: &Worker| {
+            let stats = self.stats(worker);
+            WorkerRow {
+                pid: worker.pid,
+                doing: match stats.state() {
+                    State::Starting => "starts",
+                    State::Accepting => "accepts",
+                    State::Full => "full",
+                    State::Paused => "no files",
+                },
+                held: stats.held.get(),
+                in_flight: 0,
+                lost: 0,
+            }
+        };
+        self.pool.workers.values().map(row).collect()
     }
 
     /// The workers that ended without being asked to.

@@ -120,6 +120,21 @@ impl WorkerStats {
     }
 }
 
+/// A worker process, for people to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub doing: &'static str,
+    /// Connections that it holds.
+    pub held: u64,
+    /// Attempts that it has under way.
+    pub in_flight: u64,
+    /// What it failed to open, and lost.
+    pub lost: u64,
+}
+
 /// What the workers of a client share among themselves.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    cost, filter, interrupt::Interrupt, outputs, progress::ProgressLine, publish, timeline::Sampler,
-};
+use super::{cost, filter, interrupt::Interrupt, live_of, outputs, publish, timeline::Sampler};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ClientArgs, Close, TraceArgs},
@@ -14,6 +12,7 @@ use crate::{
         census,
         client::{Index, Run, ServerEnds, book},
     },
+    live::{Show, scene::RunView},
     load::client::ClientRun,
     options::{ClientPlan, Identity},
     report::record::Record,
@@ -39,14 +38,15 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let as_root = run_as.is_none() && rustix::process::geteuid().is_root();
     let hold = plan.hold;
     let mut client = ClientRun::start(plan, run_as).await?;
-    let mut progress = ProgressLine::new();
+    let (mut show, mut keys) = Show::begin(live_of(trace, args.live), &watch, true)?;
     let mut sampler = Sampler::new(client.started().2);
     let done = tokio::select! {
-        done = settle_and_hold(&mut client, &watch, hold, &mut progress, &mut sampler) => done,
+        done = settle_and_hold(&mut client, &watch, hold, &mut show, &mut sampler) => done,
         () = interrupt.first() => Ok(()),
+        () = keys.end() => Ok(()),
     };
     interrupt.second_kills();
-    progress.end();
+    show.end("counting who stands, and judging every attempt");
     let report = match done {
         Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
@@ -83,11 +83,11 @@ async fn settle_and_hold(
     client: &mut ClientRun,
     watch: &Watch,
     hold: Duration,
-    line: &mut ProgressLine,
+    show: &mut Show,
     sampler: &mut Sampler,
 ) -> anyhow::Result<()> {
     let mut look = |client: &ClientRun, sampler: &mut Sampler| {
-        line.show(&client.progress());
+        show.look(watch, || view(client));
         sampler.note(&moment(client, watch));
     };
     loop {
@@ -111,6 +111,23 @@ async fn settle_and_hold(
             () = sampler.due() => {}
         }
         look(client, sampler);
+    }
+}
+
+/// How far it is, for people.
+fn view(client: &ClientRun) -> RunView {
+    let progress = client.progress();
+    RunView {
+        title: format!("client to {}", client.plan().target),
+        planned: Some(progress.planned),
+        begun: progress.begun,
+        in_flight: Some(progress.in_flight),
+        standing: progress.established,
+        failed: progress.failed,
+        lost: progress.lost,
+        no_file: client.no_file(),
+        closed: 0,
+        workers: client.worker_rows(),
     }
 }
 

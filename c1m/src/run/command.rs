@@ -6,8 +6,13 @@ use anyhow::bail;
 
 use super::{cost, filter, interrupt::Interrupt, publish, timeline::Sampler, workload::Workload};
 use crate::{
-    causes::remedy::RemedyContext, cli::TraceArgs, ledger::balance::Frame, options::Identity,
-    report::record::Record, watch::Watch,
+    causes::remedy::RemedyContext,
+    cli::{Live, TraceArgs},
+    ledger::balance::Frame,
+    live::{Show, scene::RunView},
+    options::Identity,
+    report::record::Record,
+    watch::Watch,
 };
 
 /// Traces until the command ends, or until SIGINT or SIGTERM; then reports, and ends the command.
@@ -36,12 +41,21 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         .collect::<Vec<_>>()
         .join(", ");
     eprintln!("c1m: tracing port {ports}; Ctrl-C ends it and prints the table");
+    // What the command says would be drawn over.
+    let live = match (args.live.live, &workload) {
+        (Live::Auto, Some(_)) => Live::Off,
+        (live, _) => live,
+    };
+    let (mut show, mut keys) = Show::begin(live, &watch, false)?;
+    let title = format!("port {ports}");
     let mut ended = None;
     tokio::select! {
-        how = wait(&mut workload, &watch, &mut sampler) => ended = Some(how?),
+        how = wait(&mut workload, &watch, &title, &mut show, &mut sampler) => ended = Some(how?),
         () = interrupt.first() => {}
+        () = keys.end() => {}
     }
     interrupt.second_kills();
+    show.end("counting who stands, and judging what did not stay");
     let record = report(&args, &mut watch, sampler, started, ended).await;
     if let Some(workload) = workload {
         workload.end().await?;
@@ -56,6 +70,8 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
 async fn wait(
     workload: &mut Option<Workload>,
     watch: &Watch,
+    title: &str,
+    show: &mut Show,
     sampler: &mut Sampler,
 ) -> anyhow::Result<String> {
     loop {
@@ -69,7 +85,15 @@ async fn wait(
             how = ended => return Ok(how?),
             () = sampler.due() => {}
         }
-        sampler.note(&watch.server_moment().unwrap_or_default());
+        let moment = watch.server_moment().unwrap_or_default();
+        sampler.note(&moment);
+        show.look(watch, || RunView {
+            title: title.to_owned(),
+            begun: moment.attempted,
+            standing: moment.established,
+            lost: moment.failed,
+            ..RunView::default()
+        });
     }
 }
 

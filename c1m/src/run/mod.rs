@@ -6,7 +6,6 @@ mod command;
 mod cost;
 mod interrupt;
 pub(crate) mod list;
-mod progress;
 mod server;
 mod timeline;
 mod workload;
@@ -15,7 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, Outputs, TraceArgs},
+    cli::{Cli, Command, Live, LiveArgs, Outputs, TraceArgs},
     netns::Netns,
     report::{self, record::Record},
     trace::Filter,
@@ -52,6 +51,14 @@ pub async fn trace(args: TraceArgs) -> anyhow::Result<u8> {
         Command::Client(client_args) => client(client_args, Some(&args)).await,
         Command::Server(server_args) => server(server_args, Some(&args)).await,
         _ => bail!("`c1m trace -- {first}` is neither a server nor a client"),
+    }
+}
+
+/// Whether to show a run: as either command of a line says.
+fn live_of(trace: Option<&TraceArgs>, own: LiveArgs) -> Live {
+    match trace.map(|trace| trace.live.live) {
+        None | Some(Live::Auto) => own.live,
+        Some(live) => live,
     }
 }
 

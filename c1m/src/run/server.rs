@@ -2,11 +2,12 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{cost, filter, interrupt::Interrupt, outputs, publish, timeline::Sampler};
+use super::{cost, filter, interrupt::Interrupt, live_of, outputs, publish, timeline::Sampler};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
     ledger::{Ledger, balance::Frame, server::Standing},
+    live::{Show, scene::RunView},
     load::server::ServerRun,
     options::{Identity, ServerPlan},
     report::record::Record,
@@ -29,11 +30,14 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let run_as = trace.and_then(|_| Identity::of_sudo());
     let mut server = ServerRun::start(plan, run_as).await?;
     eprintln!("c1m: listening on {}, backlog {backlog}", server.address());
+    let (mut show, mut keys) = Show::begin(live_of(trace, args.live), &watch, false)?;
     let done = tokio::select! {
-        ended = supervise(&mut server, &watch, &mut sampler) => ended,
+        ended = supervise(&mut server, &watch, &mut show, &mut sampler) => ended,
         () = interrupt.first() => Ok(()),
+        () = keys.end() => Ok(()),
     };
     interrupt.second_kills();
+    show.end("counting who stands, and judging what did not stay");
     let record = match done {
         Ok(()) => report(&server, &mut watch, sampler, started).await,
         Err(error) => Err(error),
@@ -50,6 +54,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
 async fn supervise(
     server: &mut ServerRun,
     watch: &Watch,
+    show: &mut Show,
     sampler: &mut Sampler,
 ) -> anyhow::Result<()> {
     loop {
@@ -58,6 +63,22 @@ async fn supervise(
             () = sampler.due() => {}
         }
         sampler.note(&moment(server, watch));
+        show.look(watch, || view(server));
+    }
+}
+
+/// How far it is, for people.
+fn view(server: &ServerRun) -> RunView {
+    let totals = server.totals();
+    RunView {
+        title: format!("server at {}", server.address()),
+        begun: totals.accepted,
+        standing: totals.held,
+        lost: totals.died,
+        no_file: [totals.emfile, totals.enfile],
+        closed: totals.closed_fin + totals.closed_rst,
+        workers: server.worker_rows(),
+        ..RunView::default()
     }
 }
 

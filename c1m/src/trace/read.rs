@@ -221,6 +221,24 @@ impl Tracer {
         Ok(sum)
     }
 
+    /// Facts of some attempts, at most `limit`, and whether there are more: for a look while the run lasts.
+    pub fn some_facts(&self, limit: usize) -> anyhow::Result<(Vec<Facts>, bool)> {
+        let map = self
+            .ebpf
+            .map("FACTS")
+            .context("the eBPF object has no map FACTS")?;
+        let map = BpfHashMap::<_, Tuple, Facts>::try_from(map)?;
+        let mut some = Vec::new();
+        // An entry that goes away under the look ends it.
+        for (_, facts) in map.iter().map_while(Result::ok) {
+            if some.len() == limit {
+                return Ok((some, true));
+            }
+            some.push(facts);
+        }
+        Ok((some, false))
+    }
+
     fn hash<V: aya::Pod>(&self, name: &str) -> anyhow::Result<HashMap<Tuple, V>> {
         let map = self
             .ebpf

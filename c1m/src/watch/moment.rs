@@ -1,6 +1,12 @@
 //! How far a run is, while it goes on: by counters alone, without a look at any single connection.
 
+use c1m_common::stats::EndStats;
+
 use super::Watch;
+use crate::{
+    report::record::States,
+    trace::{Tracer, hooks::Fact},
+};
 
 /// One look at a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,5 +52,21 @@ impl Watch {
     /// The kernel side's counters now; `None` without a tracer.
     pub fn live_stats(&self) -> Option<c1m_common::stats::Stats> {
         self.tracer.as_ref()?.stats().ok()
+    }
+
+    /// Transitions so far into the states that outlive a connection.
+    pub fn states(&self) -> States {
+        let Some(Ok(stats)) = self.tracer.as_ref().map(Tracer::stats) else {
+            return States::default();
+        };
+        let hooked = self.is_seen_in_functions(Fact::TimeWait);
+        let time_wait = |end: &EndStats| match hooked {
+            true => end.time_wait_seen,
+            false => end.time_wait,
+        };
+        States {
+            time_wait: stats.ends.iter().map(time_wait).sum(),
+            fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod aliases;
 mod bad_input;
 mod client;
 mod doctor;
+mod live;
 mod rig;
 mod server;
 mod settings;
