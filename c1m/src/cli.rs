@@ -6,10 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod doctor;
 mod examples;
+mod outputs;
 
 pub use self::doctor::{DoctorArgs, End};
 use self::examples::{CLIENT_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
 use crate::{load::worker, run, trace::hooks::Backend};
+
+pub use outputs::{MetricsArgs, Outputs};
 
 /// Holds a million TCP connections on ordinary Linux, and says why each missing one is missing.
 #[derive(Debug, Parser)]
@@ -53,24 +56,6 @@ pub enum Listeners {
     Shared,
     /// One listening socket per worker, by SO_REUSEPORT
     Reuseport,
-}
-
-/// Formats of a run's report besides the table; `-` prints one in the table's place.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Reports")]
-pub struct Outputs {
-    /// Write the record of the run to this file, as JSON (- for stdout, here and below)
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write a page for browsers, with the time line and how long connecting took
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Write it as Markdown
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
-    /// Write the lost and the recovered attempts as CSV
-    #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
 }
 
 /// Whether to show a run while it lasts.
@@ -124,6 +109,9 @@ pub struct ServerArgs {
     /// Where the report goes besides the terminal
     #[command(flatten)]
     pub outputs: Outputs,
+    /// What others can read while it runs
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// How the client ends a connection that it held.
@@ -208,6 +196,9 @@ pub struct ClientArgs {
     /// Where the report goes besides the terminal
     #[command(flatten)]
     pub outputs: Outputs,
+    /// What others can read while it runs
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// Which kind of hooks the tracer uses.
@@ -256,6 +247,9 @@ pub struct TraceArgs {
     /// Where the report goes besides the terminal
     #[command(flatten)]
     pub outputs: Outputs,
+    /// What others can read while it runs
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Server port to trace (server and client know theirs)
     #[arg(long)]
     pub port: Vec<u16>,

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod ledger;
 pub mod live;
 pub mod load;
+pub mod metrics;
 pub mod netns;
 pub mod options;
 pub mod report;

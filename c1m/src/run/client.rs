@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{cost, filter, interrupt::Interrupt, live_of, outputs, publish, timeline::Sampler};
+use super::{
+    cost, ended, filter, interrupt::Interrupt, live_of, metrics, outputs, publish,
+    timeline::Sampler,
+};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ClientArgs, Close, TraceArgs},
@@ -11,9 +14,10 @@ use crate::{
         balance::Frame,
         census,
         client::{Index, Run, ServerEnds, book},
+        detail::Latencies,
     },
     live::{Show, scene::RunView},
-    load::client::ClientRun,
+    load::{client::ClientRun, outcome::Outcome},
     options::{ClientPlan, Identity},
     report::record::Record,
     watch::{Sighting, Watch, moment::Moment},
@@ -29,6 +33,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         eprintln!("c1m: {fewer}");
     }
     let plan = ClientPlan::new(&args)?;
+    let metrics = metrics(trace, &args.metrics, "client", &plan.target.to_string()).await?;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.target.port()], true)?,
         Some(plan.target.ip()),
@@ -39,7 +44,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let hold = plan.hold;
     let mut client = ClientRun::start(plan, run_as).await?;
     let (mut show, mut keys) = Show::begin(live_of(trace, args.live), &watch, true)?;
-    let mut sampler = Sampler::new(client.started().2);
+    let mut sampler = Sampler::new(client.started().2, metrics.clone());
     let done = tokio::select! {
         done = settle_and_hold(&mut client, &watch, hold, &mut show, &mut sampler) => done,
         () = interrupt.first() => Ok(()),
@@ -55,7 +60,8 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         let Report { mut record, table } = report;
         record.states = watch.states();
         cost::save(trace, watch, Some(table.saturating_sub(hold)))?;
-        publish(&record, &outputs)
+        publish(&record, &outputs)?;
+        anyhow::Ok(record)
     };
     // To close a million takes seconds. A reset leaves no state behind, so that nothing can be added to the table.
     if client.plan().close == Close::Rst {
@@ -63,12 +69,12 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         // Nobody needs to see how they end.
         drop(watch);
         client.close().await?;
-        return published;
+        return ended(&published?, metrics).await;
     }
     let closed = client.close().await;
     let report = report?;
     closed?;
-    publish(report, &watch)
+    ended(&publish(report, &watch)?, metrics).await
 }
 
 /// What a run ends with.
@@ -88,7 +94,8 @@ async fn settle_and_hold(
 ) -> anyhow::Result<()> {
     let mut look = |client: &ClientRun, sampler: &mut Sampler| {
         show.look(watch, || view(client));
-        sampler.note(&moment(client, watch));
+        sampler.note(&moment(client, watch), watch);
+        sampler.note_latency(|| latencies(client));
     };
     loop {
         tokio::select! {
@@ -131,6 +138,17 @@ fn view(client: &ClientRun) -> RunView {
     }
 }
 
+/// How long the attempts took that are established by now.
+fn latencies(client: &ClientRun) -> Latencies {
+    let slab = client.slab();
+    let mut latencies = Latencies::default();
+    (0..slab.len())
+        .map(|index| slab.get(index))
+        .filter(Outcome::is_established)
+        .for_each(|outcome| latencies.note(outcome.settle_us));
+    latencies
+}
+
 /// How far it is.
 fn moment(client: &ClientRun, watch: &Watch) -> Moment {
     let progress = client.progress();
@@ -151,7 +169,7 @@ async fn report(
 ) -> anyhow::Result<Report> {
     watch.drain().await?;
     client.freeze().await?;
-    sampler.end(&moment(client, watch));
+    sampler.end(&moment(client, watch), watch);
     let sighting = watch.end()?;
     let (plan, slab) = (client.plan(), client.slab());
     let target = plan.target;

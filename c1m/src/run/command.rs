@@ -4,7 +4,9 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::bail;
 
-use super::{cost, filter, interrupt::Interrupt, publish, timeline::Sampler, workload::Workload};
+use super::{
+    cost, filter, interrupt::Interrupt, metrics, publish, timeline::Sampler, workload::Workload,
+};
 use crate::{
     causes::remedy::RemedyContext,
     cli::{Live, TraceArgs},
@@ -26,7 +28,9 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     args.outputs.check()?;
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
-    let mut sampler = Sampler::from_now();
+    let role = role(&args);
+    let metrics = metrics(Some(&args), &args.metrics, role, &ports(&args)).await?;
+    let mut sampler = Sampler::from_now(metrics.clone());
     let mut filter = filter(Some(&args), Vec::new(), false)?;
     filter.foreign = true;
     let mut watch = Watch::begin(filter, None, true)?;
@@ -34,20 +38,15 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         true => None,
         false => Some(Workload::start(&args.workload, Identity::of_sudo())?),
     };
-    let ports = args
-        .port
-        .iter()
-        .map(u16::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    eprintln!("c1m: tracing port {ports}; Ctrl-C ends it and prints the table");
+    let named = ports(&args).replace(':', "");
+    eprintln!("c1m: tracing port {named}; Ctrl-C ends it and prints the table");
     // What the command says would be drawn over.
     let live = match (args.live.live, &workload) {
         (Live::Auto, Some(_)) => Live::Off,
         (live, _) => live,
     };
     let (mut show, mut keys) = Show::begin(live, &watch, false)?;
-    let title = format!("port {ports}");
+    let title = format!("port {named}");
     let mut ended = None;
     tokio::select! {
         how = wait(&mut workload, &watch, &title, &mut show, &mut sampler) => ended = Some(how?),
@@ -63,7 +62,22 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     let mut record = record?;
     record.states = watch.states();
     cost::save(Some(&args), &watch, None)?;
-    publish(&record, &args.outputs)
+    publish(&record, &args.outputs)?;
+    super::ended(&record, metrics).await
+}
+
+/// Whose view it is.
+fn role(args: &TraceArgs) -> &'static str {
+    match args.workload.is_empty() {
+        true => "port",
+        false => "command",
+    }
+}
+
+/// `:8000, :8001`
+fn ports(args: &TraceArgs) -> String {
+    let named = args.port.iter().map(|port| format!(":{port}"));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Until the command ends; for ever if there is none.
@@ -86,7 +100,7 @@ async fn wait(
             () = sampler.due() => {}
         }
         let moment = watch.server_moment().unwrap_or_default();
-        sampler.note(&moment);
+        sampler.note(&moment, watch);
         show.look(watch, || RunView {
             title: title.to_owned(),
             begun: moment.attempted,
@@ -105,25 +119,15 @@ async fn report(
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let sighting = watch.end()?;
-    sampler.end(&watch.server_moment().unwrap_or_default());
+    sampler.end(&watch.server_moment().unwrap_or_default(), watch);
     let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended);
     ledger.notes.extend(sighting.beside_the_table());
-    let ports = args
-        .port
-        .iter()
-        .map(|port| format!(":{port}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let ports = ports(args);
     let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
     Ok(ledger.close(Frame {
-        role: if args.workload.is_empty() {
-            "port"
-        } else {
-            "command"
-        }
-        .to_owned(),
+        role: role(args).to_owned(),
         started: Some(started.1),
         elapsed_s: started.0.elapsed().as_secs_f64(),
         establish_s: sighting.snapshot.stats.ends[1].establish_s(),

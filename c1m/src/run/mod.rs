@@ -14,9 +14,10 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, Live, LiveArgs, Outputs, TraceArgs},
+    cli::{Cli, Command, Live, LiveArgs, MetricsArgs, Outputs, TraceArgs},
+    metrics::Metrics,
     netns::Netns,
-    report::{self, record::Record},
+    report::{publish, record::Record},
     trace::Filter,
 };
 
@@ -102,8 +103,26 @@ fn outputs(trace: Option<&TraceArgs>, own: &Outputs) -> anyhow::Result<Outputs> 
     Ok(outputs)
 }
 
-/// Prints the table, writes the files that are wanted, and says how the run ended.
-fn publish(record: &Record, outputs: &Outputs) -> anyhow::Result<u8> {
-    report::publish(record, outputs)?;
+/// Lets the metrics end with the table, and says how the run ended.
+async fn ended(record: &Record, metrics: Option<Metrics>) -> anyhow::Result<u8> {
+    if let Some(metrics) = metrics {
+        metrics.finish(record).await;
+    }
     Ok(record.status())
+}
+
+/// The metrics of a run: what the tracer's options say, and else the load's own.
+async fn metrics(
+    trace: Option<&TraceArgs>,
+    own: &MetricsArgs,
+    role: &str,
+    target: &str,
+) -> anyhow::Result<Option<Metrics>> {
+    let asked = trace.map(|trace| &trace.metrics);
+    let args = asked.filter(|args| args.metrics.is_some()).unwrap_or(own);
+    let metrics = Metrics::start(args).await?;
+    if let Some(metrics) = &metrics {
+        metrics.name(role, target);
+    }
+    Ok(metrics)
 }

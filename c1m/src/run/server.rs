@@ -2,7 +2,10 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{cost, filter, interrupt::Interrupt, live_of, outputs, publish, timeline::Sampler};
+use super::{
+    cost, ended, filter, interrupt::Interrupt, live_of, metrics, outputs, publish,
+    timeline::Sampler,
+};
 use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
@@ -18,9 +21,10 @@ use crate::{
 pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
-    let mut sampler = Sampler::from_now();
     let outputs = outputs(trace, &args.outputs)?;
     let plan = ServerPlan::new(&args)?;
+    let metrics = metrics(trace, &args.metrics, "server", &plan.listen.to_string()).await?;
+    let mut sampler = Sampler::from_now(metrics.clone());
     let backlog = plan.backlog;
     let mut watch = Watch::begin(
         filter(trace, vec![plan.listen.port()], false)?,
@@ -47,7 +51,8 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     closed?;
     record.states = watch.states();
     cost::save(trace, &watch, None)?;
-    publish(&record, &outputs)
+    publish(&record, &outputs)?;
+    ended(&record, metrics).await
 }
 
 /// Until it is cancelled; an error ends it if nothing can be supervised any more.
@@ -62,7 +67,7 @@ async fn supervise(
             ended = server.supervise() => return ended,
             () = sampler.due() => {}
         }
-        sampler.note(&moment(server, watch));
+        sampler.note(&moment(server, watch), watch);
         show.look(watch, || view(server));
     }
 }
@@ -104,7 +109,7 @@ async fn report(
 ) -> anyhow::Result<Record> {
     let totals = server.totals();
     let sighting = watch.end()?;
-    sampler.end(&moment(server, watch));
+    sampler.end(&moment(server, watch), watch);
     let mut ledger = match watch.is_traced() {
         true => watch.book_server(&sighting).await?,
         false => untraced(server, &watch.standing(&sighting.snapshot).await?),

@@ -1,13 +1,19 @@
 //! The time line: a look at the run every now and then, and no more points than a page can show.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::{
-    ledger::detail::Samples, load::worker::now_ns, report::record::Point, watch::moment::Moment,
+    ledger::detail::{Latencies, Samples},
+    load::worker::now_ns,
+    metrics::Metrics,
+    report::record::Point,
+    watch::{Watch, moment::Moment},
 };
 
+/// How often the metrics get new latencies.
+const LATENCY_PERIOD: Duration = Duration::from_secs(5);
 /// How far the points are apart at first.
 const TICK_MS: u64 = 20;
 /// It looks at least this often.
@@ -21,21 +27,37 @@ pub(super) struct Sampler {
     epoch_ns: u64,
     ticks: Interval,
     points: Points,
+    metrics: Option<Metrics>,
+    /// When the metrics got the last latencies.
+    latency_at: Option<Instant>,
 }
 
 impl Sampler {
-    /// None yet, of a run that began at `epoch_ns`, CLOCK_MONOTONIC.
-    pub(super) fn new(epoch_ns: u64) -> Self {
+    /// None yet, of a run that began at `epoch_ns`, CLOCK_MONOTONIC; `metrics` are told what it sees.
+    pub(super) fn new(epoch_ns: u64, metrics: Option<Metrics>) -> Self {
         Self {
             epoch_ns,
             ticks: ticks(TICK_MS),
             points: Points::default(),
+            metrics,
+            latency_at: None,
         }
     }
 
     /// The same, of a run that begins now.
-    pub(super) fn from_now() -> Self {
-        Self::new(now_ns())
+    pub(super) fn from_now(metrics: Option<Metrics>) -> Self {
+        Self::new(now_ns(), metrics)
+    }
+
+    /// Tells the metrics how long connecting took, now and then: `latencies` goes through all attempts.
+    pub(super) fn note_latency(&mut self, latencies: impl FnOnce() -> Latencies) {
+        let due = self
+            .latency_at
+            .is_none_or(|at| at.elapsed() >= LATENCY_PERIOD);
+        if let (Some(metrics), true) = (&self.metrics, due) {
+            metrics.latency(latencies().close());
+            self.latency_at = Some(Instant::now());
+        }
     }
 
     /// Returns when it is time to look. Cancel-safe.
@@ -44,7 +66,8 @@ impl Sampler {
     }
 
     /// What was seen.
-    pub(super) fn note(&mut self, moment: &Moment) {
+    pub(super) fn note(&mut self, moment: &Moment, watch: &Watch) {
+        self.tell(moment, watch);
         let before = self.points.interval_ms;
         self.points.add(self.at_ms(), moment, false);
         if self.points.interval_ms != before && before < TICK_MS_MAX {
@@ -54,8 +77,15 @@ impl Sampler {
     }
 
     /// The same at the end of the run: the last point, whatever the interval.
-    pub(super) fn end(&mut self, moment: &Moment) {
+    pub(super) fn end(&mut self, moment: &Moment, watch: &Watch) {
+        self.tell(moment, watch);
         self.points.add(self.at_ms(), moment, true);
+    }
+
+    fn tell(&self, moment: &Moment, watch: &Watch) {
+        if let Some(metrics) = &self.metrics {
+            metrics.look(moment, watch.live_stats());
+        }
     }
 
     fn at_ms(&self) -> u64 {

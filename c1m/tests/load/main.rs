@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod doctor;
 mod live;
+mod metrics;
 mod rig;
 mod server;
 mod settings;

@@ -226,7 +226,7 @@ impl Server {
 
 pub(crate) struct Client {
     pub(crate) process: Process,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Client {

@@ -64,7 +64,7 @@ impl Latencies {
     }
 
     /// What a record tells of them; nothing without any.
-    pub(super) fn close(&self) -> Option<Latency> {
+    pub fn close(&self) -> Option<Latency> {
         let histogram = self.histogram.as_ref()?;
         let count: u64 = self.buckets.iter().sum();
         let percentiles = PERCENTS.iter().map(|percent| Percentile {
