@@ -23,6 +23,8 @@ pub struct Config {
     pub rcv_state_process_start: u64,
     /// Where it ends.
     pub rcv_state_process_end: u64,
+    /// Where `icmp_rcv` and `icmpv6_rcv` begin and end; 0 if that is not known.
+    pub icmp: [[u64; 2]; 2],
     /// Functions that free a segment for one reason only, where kfree_skb tells none: begin and end; 0 ends the list.
     pub places: [[u64; 2]; PLACES_MAX],
     /// Arguments of the `kfree_skb` tracepoint: 2 to 5.16, 3 from 5.17, 4 from 6.11.
@@ -91,7 +93,7 @@ pub struct Config {
     pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 16 * PLACES_MAX + 28 * 4 + 32 + 8);
+const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 8);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

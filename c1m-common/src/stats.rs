@@ -70,6 +70,8 @@ pub struct EndStats {
     pub closed_by_peer: u64,
     /// The peer's RST came first, and a program held the socket.
     pub reset_by_peer: u64,
+    /// Left SYN_SENT without a connection, after a SYN: an entry has the facts.
+    pub unanswered: u64,
     /// Left ESTABLISHED as a failure, by its program and by the network: an entry has the facts.
     pub failed: [u64; 2],
     /// Of the closed and aborted ones, those whose program was ending.
@@ -115,8 +117,8 @@ pub struct Stats {
 }
 
 const _: () = {
-    assert!(size_of::<EndStats>() == 104);
-    assert!(size_of::<Stats>() == 208 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48);
+    assert!(size_of::<EndStats>() == 112);
+    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48);
 };
 
 impl EndStats {
@@ -138,6 +140,7 @@ impl EndStats {
             *sum += more;
         }
         self.exited += other.exited;
+        self.unanswered += other.unanswered;
         self.fin_wait_2 += other.fin_wait_2;
         self.time_wait += other.time_wait;
         self.time_wait_seen += other.time_wait_seen;

@@ -51,7 +51,15 @@ impl Header {
         if header == UNSET {
             return None;
         }
-        let network = Ptr(skb.follow(offset!(skb_head))?.0 + u64::from(header));
+        Self::at(
+            Ptr(skb.follow(offset!(skb_head))?.0 + u64::from(header)),
+            v6,
+        )
+    }
+
+    /// The same of a packet whose IP header is at `network`.
+    #[inline(always)]
+    pub(crate) fn at(network: Ptr, v6: bool) -> Option<Header> {
         let length = if v6 {
             let start: [u8; 8] = network.read(0)?;
             if start[0] >> 4 != 6 || start[6] != TCP {

@@ -6,10 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod doctor;
 mod examples;
+mod lab;
 mod outputs;
 
 pub use self::doctor::{DoctorArgs, End};
 use self::examples::{CLIENT_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
+pub use self::lab::{LabArgs, Plain, Programs};
 use crate::{load::worker, run, trace::hooks::Backend};
 
 pub use outputs::{MetricsArgs, Outputs};
@@ -40,6 +42,9 @@ pub enum Command {
     Lab(LabArgs),
     /// Explain the causes
     Causes(CausesArgs),
+    /// A client or server that knows nothing of c1m (started by a lab, never by hand)
+    #[command(hide = true, subcommand)]
+    Plain(Plain),
     /// A worker process (started by a server or client, never by hand)
     #[command(hide = true)]
     Worker {
@@ -293,52 +298,6 @@ pub struct ReportArgs {
     pub outputs: Outputs,
 }
 
-/// Options of `c1m lab`.
-#[derive(Args, Clone, Debug)]
-pub struct LabArgs {
-    /// Which labs
-    pub names: Vec<String>,
-    /// Name the labs and what each provokes
-    #[arg(long)]
-    pub list: bool,
-    /// Run every lab
-    #[arg(long, conflicts_with = "names")]
-    pub all: bool,
-    /// Keep the records of the labs' runs in this directory, as NAME-1.json and on
-    #[arg(long, value_name = "DIR")]
-    pub records: Option<PathBuf>,
-    /// Reports of a single lab's runs: FILE of the first, FILE-2 of the second
-    #[command(flatten)]
-    pub outputs: Outputs,
-    /// Which kind of hooks the labs' tracers use
-    #[arg(long, value_enum, default_value_t = Hooks::Auto)]
-    pub hooks: Hooks,
-    /// How many labs run side by side
-    #[arg(long, default_value_t = 4)]
-    pub jobs: usize,
-    /// Decides the numbers and times of labs that have some to decide: field-notes, random
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Apply the settings that each lab's report names, and run its load again: the cause must be gone
-    #[arg(long)]
-    pub fix: bool,
-    /// Run also the labs that change settings of the whole host, one at a time; each is put back
-    #[arg(long)]
-    pub host_wide: bool,
-    /// Keep the values of these settings, and put them back when the input ends
-    #[arg(long, hide = true, num_args = 1..)]
-    pub keep: Vec<String>,
-    /// Be the process of this lab (started by `c1m lab`, never by hand)
-    #[arg(long, hide = true, requires = "dir")]
-    pub inside: Option<String>,
-    /// Where that process keeps its files
-    #[arg(long, hide = true)]
-    pub dir: Option<PathBuf>,
-    /// Which settings are in force there
-    #[arg(long, hide = true)]
-    pub plan: Option<PathBuf>,
-}
-
 /// Options of `c1m causes`.
 #[derive(Args, Clone, Debug)]
 pub struct CausesArgs {
@@ -359,6 +318,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => crate::report::command(&args),
         Command::Causes(args) => crate::causes::page::command(&args),
         Command::Worker { config } => worker::run(&config),
+        Command::Plain(what) => crate::lab::plain::run(what),
         Command::Trace(args) => block_on(run::trace(args)),
         Command::Lab(args) => crate::lab::main(&args),
     };

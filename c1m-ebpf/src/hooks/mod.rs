@@ -5,6 +5,7 @@ mod call;
 mod drop;
 mod function;
 mod handshake;
+mod icmp;
 mod limit;
 mod listen;
 mod reason;

@@ -223,6 +223,7 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         pid,
     } = change;
     if from == SYN_SENT {
+        stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
         not_connected(sk, tuple)?;
     }
     let err: u32 = sk.read(offset!(sk_err))?;

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     fs,
     net::UdpSocket,
-    os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -15,9 +14,9 @@ use c1m_common::state;
 pub(super) use super::link::OWN_HARDWARE;
 use super::{
     fix::Fixes,
-    host,
+    host, plain,
     process::{self, POLL, Place, Process, tool},
-    traced::Traced,
+    view::Programs,
 };
 use crate::{
     causes::remedy::Who,
@@ -26,6 +25,7 @@ use crate::{
         census::{self, Side, Socket},
         counters::Counters,
     },
+    load::worker::BASE_FDS,
     netns::Netns,
 };
 
@@ -63,43 +63,42 @@ pub(super) const TIME_MAX: Duration = Duration::from_secs(180);
 pub(super) struct Bench {
     /// The lab's own namespace: the process lives in it. Clients run here.
     pub(super) ns: Netns,
-    /// Where `c1m lab` was called, and the settings of the whole host that this lab may change there.
-    host: Netns,
-    host_wide: &'static [&'static str],
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     deadline: Instant,
     /// What the own namespace had sent and received when its present neighbour came.
     pub(super) packets_before: Cell<super::ack::IpPackets>,
-    started: u32,
-    hooks: Hooks,
-    seed: Option<u64>,
-    fixes: Fixes,
+    pub(super) started: u32,
+    pub(super) setup: Setup,
+}
+
+/// How a lab is to be run.
+#[derive(Debug)]
+pub(super) struct Setup {
+    /// Where `c1m lab` was called, and the settings of the whole host that this lab may change there.
+    pub(super) host: (Netns, &'static [&'static str]),
+    /// What its tracers use.
+    pub(super) hooks: Hooks,
+    /// What decides the numbers of a lab that has some to decide: `--seed`.
+    pub(super) seed: Option<u64>,
+    /// Who runs in it.
+    pub(super) programs: Programs,
+    /// The settings that are in force.
+    pub(super) fixes: Fixes,
 }
 
 impl Bench {
-    /// In the namespace that the calling process is in, with these settings in force; the tracer uses `hooks`. The lab
-    /// may change `host_wide` in `host`, where it came from.
-    pub(super) fn new(
-        (host, host_wide): (Netns, &'static [&'static str]),
-        dir: &Path,
-        hooks: Hooks,
-        seed: Option<u64>,
-        fixes: Fixes,
-    ) -> anyhow::Result<Self> {
+    /// In the namespace that the calling process is in.
+    pub(super) fn new(dir: &Path, setup: Setup) -> anyhow::Result<Self> {
         let bench = Self {
             ns: Netns::current()?,
-            host,
-            host_wide,
             dir: dir.to_owned(),
             deadline: Instant::now() + TIME_MAX,
             packets_before: Cell::default(),
             started: 0,
-            hooks,
-            seed,
-            fixes,
+            setup,
         };
         bench.fix_sysctls(&bench.ns)?;
-        for address in bench.fixes.addresses() {
+        for address in bench.setup.fixes.addresses() {
             bench.ip(None, &format!("addr add {address} dev lo"))?;
         }
         Ok(bench)
@@ -107,9 +106,9 @@ impl Bench {
 
     /// Sets the sysctls that a report named, but for those of the whole host, which are the lab's own to set.
     pub(super) fn fix_sysctls(&self, ns: &Netns) -> anyhow::Result<()> {
-        let sysctls = self.fixes.sysctls();
+        let sysctls = self.setup.fixes.sysctls();
         sysctls
-            .filter(|(name, _)| !self.host_wide.contains(name))
+            .filter(|(name, _)| !self.setup.host.1.contains(name))
             .try_for_each(|(name, value)| write_sysctl(ns, name, value))
     }
 
@@ -117,35 +116,54 @@ impl Bench {
     /// there. Errors: the lab has not said that it changes this one.
     pub(super) fn host_sysctl(&self, name: &str, value: impl ToString) -> anyhow::Result<()> {
         ensure!(
-            self.host_wide.contains(&name),
+            self.setup.host.1.contains(&name),
             "the lab has no right to change {name} of the host"
         );
-        write_sysctl(&self.host, name, self.setting(name, &value.to_string()))
+        write_sysctl(
+            &self.setup.host.0,
+            name,
+            self.setting(name, &value.to_string()),
+        )
     }
 
     /// Whether this is the lab's second run, with the settings that the report of the first one named.
     pub(super) fn is_fixed(&self) -> bool {
-        !self.fixes.is_empty()
+        !self.setup.fixes.is_empty()
     }
 
     /// What decides the numbers of a lab that has some to decide: `--seed`.
     pub(super) fn seed(&self) -> Option<u64> {
-        self.seed
+        self.setup.seed
     }
 
     /// The backlog for a server of the lab's own: `usual`, or the one that a report named.
     pub(super) fn backlog(&self, usual: u32) -> u32 {
-        self.fixes.backlog().unwrap_or(usual)
+        self.setup.fixes.backlog().unwrap_or(usual)
+    }
+
+    /// Whether its programs are plain ones.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.setup.programs == Programs::Foreign
+    }
+
+    /// How many files such a program has open besides its connections.
+    pub(super) fn base_fds(&self, who: Who) -> u64 {
+        match (self.setup.programs, who) {
+            (Programs::Ours, _) => BASE_FDS,
+            (Programs::Foreign, Who::Client) => plain::BASE_FDS,
+            // Its listener.
+            (Programs::Foreign, Who::Server) => plain::BASE_FDS + 1,
+        }
     }
 
     /// Likewise RLIMIT_NOFILE of c1m's processes.
     pub(super) fn nofile(&self, who: Who, usual: u64) -> u64 {
-        self.fixes.nofile(who).unwrap_or(usual)
+        self.setup.fixes.nofile(who).unwrap_or(usual)
     }
 
     /// Likewise the value of a sysctl.
     pub(super) fn setting<'a>(&'a self, name: &str, usual: &'a str) -> &'a str {
-        let mut fixed = self.fixes.sysctls();
+        let mut fixed = self.setup.fixes.sysctls();
         fixed
             .find(|(fixed, _)| *fixed == name)
             .map_or(usual, |(_, value)| value)
@@ -263,9 +281,13 @@ impl Bench {
             .sum())
     }
 
-    /// Starts `c1m server` with these arguments, and waits until it listens.
+    /// Starts `c1m server`, or a plain one, with these arguments, and waits until it listens.
     pub(super) fn server(&mut self, place: Place, args: &str) -> anyhow::Result<Process> {
-        let args = self.fixes.args(Who::Server, &format!("server {args}"));
+        let plain = if self.is_foreign() { "plain " } else { "" };
+        let args = self
+            .setup
+            .fixes
+            .args(Who::Server, &format!("{plain}server {args}"));
         let place = self.place(Who::Server, place);
         let mut server = self.start("server", &args, place)?;
         self.until("the server listens", || {
@@ -281,79 +303,19 @@ impl Bench {
         Ok(server)
     }
 
-    /// Starts `c1m trace -- client` with these arguments. `also` is traced too, beside the lab's own
-    /// namespace.
-    pub(super) fn traced_client(
-        &mut self,
-        place: Place,
-        also: Option<&Netns>,
-        args: &str,
-    ) -> anyhow::Result<Traced> {
-        let args = self.fixes.args(Who::Client, &format!("-- client {args}"));
-        let place = self.place(Who::Client, place);
-        self.traced(place, also, args)
-    }
-
-    /// The same in the lab's own namespace, by a tracer that has room for so many attempts.
-    pub(super) fn narrowly_traced_client(
-        &mut self,
-        entries: u64,
-        args: &str,
-    ) -> anyhow::Result<Traced> {
-        let words = format!("--entries={entries} -- client {args}");
-        let words = words.split(' ').map(str::to_owned).collect();
-        self.traced(Place::default(), None, words)
-    }
-
-    fn place<'a>(&self, who: Who, place: Place<'a>) -> Place<'a> {
+    pub(super) fn place<'a>(&self, who: Who, place: Place<'a>) -> Place<'a> {
         Place {
             nofile: place.nofile.map(|usual| self.nofile(who, usual)),
             ..place
         }
     }
 
-    /// Starts `c1m trace --port 8000` and waits until it traces: what the lab's own programs do from here on is
-    /// its run. `also` as above.
-    pub(super) fn traced_port(&mut self, also: Option<&Netns>) -> anyhow::Result<Traced> {
-        let mut traced = self.traced(
-            Place::default(),
-            also,
-            vec!["--port".to_owned(), PORT.to_string()],
-        )?;
-        self.until("the trace of the port begins", || {
-            traced.must_run()?;
-            Ok(traced.process.complaints().contains("tracing port"))
-        })?;
-        Ok(traced)
-    }
-
-    fn traced(
+    pub(super) fn start(
         &mut self,
+        name: &str,
+        args: &[String],
         place: Place,
-        also: Option<&Netns>,
-        args: Vec<String>,
-    ) -> anyhow::Result<Traced> {
-        let record = self.dir.join(format!("{}.json", self.started));
-        let mut words = vec![
-            "trace".to_owned(),
-            format!("--hooks={}", self.hooks),
-            "--json".into(),
-            record.display().to_string(),
-        ];
-        if let Some(also) = also {
-            let path = format!(
-                "/proc/{}/fd/{}",
-                std::process::id(),
-                also.as_fd().as_raw_fd()
-            );
-            words.extend(["--netns".to_owned(), path]);
-        }
-        words.extend(args);
-        let process = self.start("trace", &words, place)?;
-        Ok(Traced { process, record })
-    }
-
-    fn start(&mut self, name: &str, args: &[String], place: Place) -> anyhow::Result<Process> {
+    ) -> anyhow::Result<Process> {
         self.started += 1;
         Process::start(&format!("{name}-{}", self.started), args, place, &self.dir)
     }

@@ -196,11 +196,21 @@ pub(super) fn set_tcp(
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, option, value)
+}
+
+/// The same at any level.
+pub(super) fn set_option(
+    socket: BorrowedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: reads a live integer of the size that is given.
     let done = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
+            level,
             option,
             (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,

@@ -8,7 +8,7 @@ use super::{
     process::Place,
     truth::Truth,
 };
-use crate::{causes::remedy::Who, ledger::census::Side, load::worker::BASE_FDS};
+use crate::{causes::remedy::Who, ledger::census::Side};
 
 /// A server accepts some, and closes its listener with the rest in the accept queue.
 pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -36,7 +36,7 @@ pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
 pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 200;
     const NOFILE: u64 = 150;
-    let accepted = ATTEMPTS.min(bench.nofile(Who::Server, NOFILE) - BASE_FDS);
+    let accepted = ATTEMPTS.min(bench.nofile(Who::Server, NOFILE) - bench.base_fds(Who::Server));
     let limited = Place {
         nofile: Some(NOFILE),
         ..Place::default()

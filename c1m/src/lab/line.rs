@@ -1,18 +1,24 @@
 //! The lines of labs: whether what a run's record says is what the lab did.
 
 use super::{
-    Lab, Outcome, Skip,
+    Outcome, Skip,
     fix::Plan,
+    show::Show,
     sum::{Done, End},
     truth::{causes, listed},
+    view::Programs,
 };
 use crate::report::record::Record;
 
 /// Prints the tables of a lab's runs; whether all were exact, and the lab's line.
-pub(super) fn judge(lab: &Lab, outcomes: &[Outcome]) -> (End, String) {
+pub(super) fn judge(lab: &Show, outcomes: &[Outcome]) -> (End, String) {
     let mut wrong = Vec::new();
     let [mut expected, mut found] = [const { Vec::new() }; 2];
     for Outcome { truth, run } in outcomes {
+        let truth = &match lab.programs {
+            Programs::Ours => truth.clone(),
+            Programs::Foreign => truth.of_the_kernel(&run.record, run.ended),
+        };
         println!("{}\n", run.printed.trim_end());
         expected.push(listed(
             truth.lost.iter().map(|(slug, count)| (*slug, *count)),
@@ -36,12 +42,15 @@ pub(super) fn judge(lab: &Lab, outcomes: &[Outcome]) -> (End, String) {
     };
     (
         end,
-        format!("{}expected {expected}  found {found}  {verdict}", head(lab)),
+        format!(
+            "{}expected {expected}  found {found}  {verdict}",
+            lab.head()
+        ),
     )
 }
 
 /// The same for a lab's second run: whether the settings of its first have helped.
-pub(super) fn judge_fixed(lab: &Lab, outcomes: &[Outcome], plan: &Plan) -> (End, String) {
+pub(super) fn judge_fixed(lab: &Show, outcomes: &[Outcome], plan: &Plan) -> (End, String) {
     for Outcome { run, .. } in outcomes {
         println!("{}\n", run.printed.trim_end());
     }
@@ -50,32 +59,23 @@ pub(super) fn judge_fixed(lab: &Lab, outcomes: &[Outcome], plan: &Plan) -> (End,
         .iter()
         .map(|record| listed(causes(record)))
         .collect();
-    let left = plan.left(lab.cause, &records);
+    let left = plan.left(lab.lab.cause, &records);
     let (end, verdict) = match left.is_empty() {
         true => (End::Exact, "fixed".to_owned()),
         false => (End::Failed, format!("NOT FIXED: {}", left.join("; "))),
     };
     let (before, settings, found) = (plan.before(), plan.settings(), found.join(" then "));
-    let line = format!("{}{before}  with {settings}: {found}  {verdict}", head(lab));
+    let line = format!(
+        "{}{before}  with {settings}: {found}  {verdict}",
+        lab.head()
+    );
     (end, line)
 }
 
-/// How a lab's line begins.
-pub(super) fn head(lab: &Lab) -> String {
-    format!("lab {:<30}", lab.name)
-}
-
-pub(super) fn skipped(lab: &Lab, why: &Skip) -> Done {
+pub(super) fn skipped(lab: &Show, why: &Skip) -> Done {
     Done {
         end: End::Skipped,
         fixed: None,
-        line: format!("{}skipped: {why}", head(lab)),
+        line: format!("{}skipped: {why}", lab.head()),
     }
-}
-
-pub(super) fn failed(lab: &Lab, error: &anyhow::Error) -> String {
-    // One line, whatever a program complained of.
-    let error = format!("{error:#}");
-    let error: Vec<&str> = error.lines().map(str::trim).collect();
-    format!("{}FAILED: {}", head(lab), error.join("; "))
 }

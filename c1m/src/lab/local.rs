@@ -9,13 +9,13 @@ use super::{
     process::Place,
     truth::Truth,
 };
-use crate::{causes::remedy::Who, load::worker::BASE_FDS};
+use crate::causes::remedy::Who;
 
 /// A worker with `NOFILE` descriptors, of which it needs some for itself, shall open more connections.
 pub(super) fn emfile(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 300;
     const NOFILE: u64 = 200;
-    let opened = ATTEMPTS.min(bench.nofile(Who::Client, NOFILE) - BASE_FDS);
+    let opened = ATTEMPTS.min(bench.nofile(Who::Client, NOFILE) - bench.base_fds(Who::Client));
     let _server = bench.server(Place::default(), "--backlog 1024")?;
     let limited = Place {
         nofile: Some(NOFILE),

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsFd,
 };
 
 use socket2::{SockFilter, Socket};
@@ -16,7 +16,7 @@ use super::{
         refuse_bind, refuse_connect,
     },
     cgroup::Cgroup,
-    foreign::Foreign,
+    foreign::{Foreign, set_option},
     process::Place,
     truth::Truth,
 };
@@ -129,21 +129,7 @@ pub(super) fn socket_filter(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 pub(super) fn minttl(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let sources = format!("--per-ip {ATTEMPTS}");
     choosy(bench, 0, &sources, |listener| {
-        let least: libc::c_int = 255;
-        // SAFETY: the value is a c_int that outlives the call, and its size is given.
-        let done = unsafe {
-            libc::setsockopt(
-                listener.as_raw_fd(),
-                libc::IPPROTO_IP,
-                libc::IP_MINTTL,
-                (&raw const least).cast(),
-                size_of_val(&least) as libc::socklen_t,
-            )
-        };
-        match done {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        set_option(listener.as_fd(), libc::IPPROTO_IP, libc::IP_MINTTL, 255)
     })
 }
 

@@ -66,14 +66,18 @@ fn exhausted(bench: &mut Bench, before: Holders) -> anyhow::Result<Vec<Outcome>>
     );
 
     let args = format!(
-        "--sources 127.0.0.1 --ips 1 --connections {ATTEMPTS} --per-ip {ATTEMPTS} --ports kernel --unchecked --hold 1s"
+        "--sources 127.0.0.1 --ips 1 --connections {ATTEMPTS} --per-ip {ATTEMPTS} --ports kernel --unchecked --hold {}",
+        if bench.is_foreign() { "60s" } else { "1s" }
     );
-    let traced = bench.traced_client(Place::default(), None, &args)?;
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
     let free = ATTEMPTS.min(ports_of(bench.setting(RANGE.0, RANGE.1))? - before.total());
     let all = server.held.len() + free as usize;
     bench.until("the client's share is accepted", || {
+        traced.must_run()?;
         Ok(server.accept(all)? == all)
     })?;
+    // A plain client's ports are free once it has ended.
+    traced.interrupt_plain(bench)?;
     let run = traced.finish(bench)?;
     let mut truth = Truth::of(ATTEMPTS, &[("ports-exhausted", ATTEMPTS - free)]);
     truth.places = vec![("ports-exhausted", "127.0.0.1".to_owned(), ATTEMPTS - free)];

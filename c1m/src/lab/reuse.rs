@@ -127,6 +127,9 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
     };
     let mut truth = Truth::of(all, &[(cause, all - stand)]);
     truth.recovered = stand;
+    if left == Left::Established {
+        truth.closed_before = stand;
+    }
     Ok(vec![Outcome { truth, run }])
 }
 

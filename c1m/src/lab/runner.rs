@@ -16,17 +16,19 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
 
 use super::{
-    LABS, Lab, Skip,
-    bench::{Bench, TIME_MAX},
+    LABS, Skip,
+    bench::{Bench, Setup, TIME_MAX},
     fix::Plan,
     host::{self, Keeper},
-    line::{failed, head, judge, judge_fixed, skipped},
+    line::{judge, judge_fixed, skipped},
     process::{POLL, descendants, signal},
     scratch::Scratch,
+    show::{Show, find},
     sum::{Done, End, Fixed, Sum},
+    view::{Programs, why_not_foreign},
 };
 use crate::{
-    cli::{Hooks, LabArgs},
+    cli::{self, Hooks, LabArgs},
     netns::Netns,
     report::json,
 };
@@ -39,7 +41,12 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
         let plan = args.plan.as_deref().map(Plan::load).transpose()?;
-        return inside(find(name)?, dir, args, plan);
+        let programs = match args.programs {
+            cli::Programs::Foreign => Programs::Foreign,
+            _ => Programs::Ours,
+        };
+        let lab = find(name)?;
+        return inside(&Show { lab, programs }, dir, args, plan);
     }
     if args.list {
         for lab in LABS {
@@ -50,8 +57,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     for name in &args.names {
         find(name)?;
     }
-    let chosen = |lab: &&Lab| args.all || args.names.iter().any(|name| name == lab.name);
-    let labs: Vec<&Lab> = LABS.iter().filter(chosen).collect();
+    let labs = Show::chosen(args);
     ensure!(
         !labs.is_empty(),
         "which lab? `c1m lab --list` names them, `c1m lab --all` runs them"
@@ -74,18 +80,18 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         host_wide: args.host_wide,
         quiet: labs.len() > 1,
     };
-    let sum = match labs[..] {
+    let sum = match &labs[..] {
         [lab] => shop.alone(lab)?,
         _ => several(&labs, args.jobs, &shop),
     };
     if let ([lab], false) = (&labs[..], args.outputs.is_empty()) {
-        for (number, path) in (1..).zip(shop.scratch.records(lab)) {
+        for (number, path) in (1..).zip(shop.scratch.records(&lab.name())) {
             args.outputs.of_run(number).write(&json::read(&path)?)?;
         }
     }
     if let Some(records) = &args.records {
         for lab in &labs {
-            shop.scratch.keep(lab, records)?;
+            shop.scratch.keep(&lab.name(), records)?;
         }
     }
     if args.all {
@@ -94,11 +100,6 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     println!("{sum}");
     Ok(u8::from(sum.failed > 0))
-}
-
-fn find(name: &str) -> anyhow::Result<&'static Lab> {
-    let lab = LABS.iter().find(|lab| lab.name == name);
-    lab.with_context(|| format!("there is no lab {name}: `c1m lab --list` names them"))
 }
 
 /// Runs labs as their processes.
@@ -116,20 +117,29 @@ struct Shop {
 
 impl Shop {
     /// One lab, with the tables of its runs.
-    fn alone(&self, lab: &Lab) -> anyhow::Result<Sum> {
-        println!("{}: {}", lab.name, lab.about);
+    fn alone(&self, lab: &Show) -> anyhow::Result<Sum> {
+        println!("{}: {}", lab.name(), lab.lab.about);
         let done = self.run(lab)?;
         if !done.line.is_empty() {
             println!("{}", done.line);
         }
         let mut sum = Sum::default();
-        sum.add(lab, &done);
+        sum.add(lab.lab, &done);
         Ok(sum)
     }
 
     /// With the settings of the whole host put back that it changes, however it ends.
-    fn run(&self, lab: &Lab) -> anyhow::Result<Done> {
-        let settings = host::changed_by(lab);
+    fn run(&self, lab: &Show) -> anyhow::Result<Done> {
+        if lab.programs == Programs::Foreign
+            && let Some(why) = why_not_foreign(lab.lab.name)
+        {
+            return Ok(Done {
+                end: End::LeftOut,
+                fixed: None,
+                line: format!("{}not for foreign programs: {why}", lab.head()),
+            });
+        }
+        let settings = host::changed_by(lab.lab);
         if settings.is_empty() {
             return self.run_twice(lab);
         }
@@ -146,8 +156,8 @@ impl Shop {
     }
 
     /// Once, and once more with the settings that it named, if that was asked for.
-    fn run_twice(&self, lab: &Lab) -> anyhow::Result<Done> {
-        let dir = self.scratch.dir(lab)?;
+    fn run_twice(&self, lab: &Show) -> anyhow::Result<Done> {
+        let dir = self.scratch.dir(&lab.name())?;
         let (end, line) = self.process(lab, &dir, None)?;
         let mut done = Done {
             end,
@@ -157,17 +167,17 @@ impl Shop {
         if !self.fix || end != End::Exact {
             return Ok(done);
         }
-        let plan = Plan::of(&dir, lab.cause)?;
+        let plan = Plan::of(&dir, lab.lab.cause)?;
         if plan.is_void() {
             return Ok(done);
         }
         if plan.fixes.is_empty() {
             done.fixed = Some(Fixed::NoSetting);
             let (before, remedies) = (plan.before(), plan.remedies());
-            done.line = format!("{}{before}  no setting: {remedies}", head(lab));
+            done.line = format!("{}{before}  no setting: {remedies}", lab.head());
             return Ok(done);
         }
-        let dir = self.scratch.fixed_dir(lab)?;
+        let dir = self.scratch.fixed_dir(&lab.name())?;
         let file = dir.join("plan");
         plan.save(&file)?;
         let (end, line) = self.process(lab, &dir, Some(&file))?;
@@ -180,7 +190,12 @@ impl Shop {
     }
 
     /// One run in a process of its own: how it ended and, if its tables are left out, its line.
-    fn process(&self, lab: &Lab, dir: &Path, plan: Option<&Path>) -> anyhow::Result<(End, String)> {
+    fn process(
+        &self,
+        lab: &Show,
+        dir: &Path,
+        plan: Option<&Path>,
+    ) -> anyhow::Result<(End, String)> {
         if !self.quiet {
             let mut child = self.start(lab, dir, plan, [Stdio::inherit(), Stdio::inherit()])?;
             return Ok((wait(&mut child)?, String::new()));
@@ -191,9 +206,9 @@ impl Shop {
         let end = wait(&mut child)?;
         let output = fs::read_to_string(&output).unwrap_or_default();
         let mut lines = output.lines().rev();
-        let line = lines.find(|line| line.starts_with(&head(lab)));
+        let line = lines.find(|line| line.starts_with(&lab.head()));
         let line = line.map_or_else(
-            || failed(lab, &anyhow::anyhow!("{}", output.trim())),
+            || lab.failed(&anyhow::anyhow!("{}", output.trim())),
             str::to_owned,
         );
         Ok((end, line))
@@ -201,7 +216,7 @@ impl Shop {
 
     fn start(
         &self,
-        lab: &Lab,
+        lab: &Show,
         dir: &Path,
         plan: Option<&Path>,
         [stdout, stderr]: [Stdio; 2],
@@ -209,10 +224,13 @@ impl Shop {
         let mut command = Command::new(super::own_program()?);
         command
             .args(["lab", "--hooks", &self.hooks.to_string()])
-            .args(["--inside", lab.name, "--dir"])
+            .args(["--inside", lab.lab.name, "--dir"])
             .arg(dir);
         if let Some(plan) = plan {
             command.arg("--plan").arg(plan);
+        }
+        if lab.programs == Programs::Foreign {
+            command.args(["--programs", "foreign"]);
         }
         if let Some(seed) = self.seed {
             command.args(["--seed", &seed.to_string()]);
@@ -222,22 +240,22 @@ impl Shop {
         command.process_group(0);
         command
             .spawn()
-            .with_context(|| format!("cannot start the lab {}", lab.name))
+            .with_context(|| format!("cannot start the lab {}", lab.name()))
     }
 }
 
 /// Several labs, `jobs` at a time; their lines come in the labs' order. Those that change settings of the whole host
 /// come after all others, one at a time.
-fn several(labs: &[&Lab], jobs: usize, shop: &Shop) -> Sum {
-    let (alone, others): (Vec<&Lab>, Vec<&Lab>) = labs
+fn several(labs: &[Show], jobs: usize, shop: &Shop) -> Sum {
+    let (alone, others): (Vec<Show>, Vec<Show>) = labs
         .iter()
-        .partition(|lab| !host::changed_by(lab).is_empty());
+        .partition(|show| !host::changed_by(show.lab).is_empty());
     let sum = side_by_side(&others, jobs, shop, Sum::default());
     side_by_side(&alone, 1, shop, sum)
 }
 
 /// The same, all of one kind, added to a sum.
-fn side_by_side(labs: &[&Lab], jobs: usize, shop: &Shop, sum: Sum) -> Sum {
+fn side_by_side(labs: &[Show], jobs: usize, shop: &Shop, sum: Sum) -> Sum {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Lines {
         ready: labs.iter().map(|_| None).collect(),
@@ -248,11 +266,9 @@ fn side_by_side(labs: &[&Lab], jobs: usize, shop: &Shop, sum: Sum) -> Sum {
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, labs.len().max(1)) {
             scope.spawn(|| {
-                while let Some(lab) = labs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let index = labs
-                        .iter()
-                        .position(|other| std::ptr::eq(*other, *lab))
-                        .unwrap_or(0);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(lab) = labs.get(index) else { return };
                     let done = shop.run(lab);
                     lines
                         .lock()
@@ -276,13 +292,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, index: usize, lab: &Lab, done: anyhow::Result<Done>) {
+    fn add(&mut self, index: usize, lab: &Show, done: anyhow::Result<Done>) {
         let done = done.unwrap_or_else(|error| Done {
             end: End::Failed,
             fixed: None,
-            line: failed(lab, &error),
+            line: lab.failed(&error),
         });
-        self.sum.add(lab, &done);
+        self.sum.add(lab.lab, &done);
         self.ready[index] = Some(done.line);
         while let Some(line) = self.ready.get_mut(self.printed).and_then(Option::take) {
             println!("{line}");
@@ -306,7 +322,7 @@ fn wait(child: &mut Child) -> anyhow::Result<End> {
 }
 
 /// The body of a lab's own process.
-fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::Result<u8> {
+fn inside(lab: &Show, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     set_child_subreaper(Some(Pid::INIT)).map_err(std::io::Error::from)?;
     let host = Netns::current()?;
@@ -314,14 +330,15 @@ fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::
         .enter()
         .context("cannot enter the lab's network namespace")?;
     let fixes = plan.as_ref().map(|plan| plan.fixes.clone());
-    let bench = Bench::new(
-        (host, host::changed_by(lab)),
-        dir,
-        args.hooks,
-        args.seed,
-        fixes.unwrap_or_default(),
-    );
-    let done = bench.and_then(|mut bench| (lab.run)(&mut bench));
+    let setup = Setup {
+        host: (host, host::changed_by(lab.lab)),
+        hooks: args.hooks,
+        seed: args.seed,
+        programs: lab.programs,
+        fixes: fixes.unwrap_or_default(),
+    };
+    let bench = Bench::new(dir, setup);
+    let done = bench.and_then(|mut bench| (lab.lab.run)(&mut bench));
     end_descendants();
     let (end, line) = match done {
         Ok(outcomes) => match &plan {
@@ -330,7 +347,7 @@ fn inside(lab: &Lab, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow::
         },
         Err(error) => match error.downcast_ref::<Skip>() {
             Some(why) => (End::Skipped, skipped(lab, why).line),
-            None => (End::Failed, failed(lab, &error)),
+            None => (End::Failed, lab.failed(&error)),
         },
     };
     println!("{line}");

@@ -8,8 +8,6 @@ use std::{
 use anyhow::Context;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::Lab;
-
 /// The second run's directory in a lab's.
 pub(super) const FIXED: &str = "fixed";
 
@@ -29,26 +27,26 @@ impl Scratch {
     }
 
     /// A lab's own directory in it.
-    pub(super) fn dir(&self, lab: &Lab) -> anyhow::Result<PathBuf> {
-        make(self.0.join(lab.name))
+    pub(super) fn dir(&self, lab: &str) -> anyhow::Result<PathBuf> {
+        make(self.0.join(lab))
     }
 
     /// That of the lab's second run.
-    pub(super) fn fixed_dir(&self, lab: &Lab) -> anyhow::Result<PathBuf> {
-        make(self.0.join(lab.name).join(FIXED))
+    pub(super) fn fixed_dir(&self, lab: &str) -> anyhow::Result<PathBuf> {
+        make(self.0.join(lab).join(FIXED))
     }
 
     /// Copies a lab's records to `records`, as NAME-1.json and on, in the order of its runs, and NAME-fixed-1.json.
-    pub(super) fn keep(&self, lab: &Lab, records: &Path) -> anyhow::Result<()> {
+    pub(super) fn keep(&self, lab: &str, records: &Path) -> anyhow::Result<()> {
         make(records.to_owned())?;
-        let own = self.0.join(lab.name);
-        copy(&own, records, lab.name)?;
-        copy(&own.join(FIXED), records, &format!("{}-{FIXED}", lab.name))
+        let own = self.0.join(lab);
+        copy(&own, records, lab)?;
+        copy(&own.join(FIXED), records, &format!("{lab}-{FIXED}"))
     }
 
     /// The records of a lab's runs, those with its settings applied after the others.
-    pub(super) fn records(&self, lab: &Lab) -> Vec<PathBuf> {
-        let own = self.0.join(lab.name);
+    pub(super) fn records(&self, lab: &str) -> Vec<PathBuf> {
+        let own = self.0.join(lab);
         let mut all = runs(&own);
         all.extend(runs(&own.join(FIXED)));
         all

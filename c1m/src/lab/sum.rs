@@ -32,6 +32,8 @@ pub(super) enum End {
     Failed,
     /// It can't run here.
     Skipped,
+    /// It is not for plain programs.
+    LeftOut,
 }
 
 impl End {
@@ -40,7 +42,7 @@ impl End {
         match self {
             Self::Exact => 0,
             Self::Failed => 1,
-            Self::Skipped => 4,
+            Self::Skipped | Self::LeftOut => 4,
         }
     }
 
@@ -60,6 +62,7 @@ pub(super) struct Sum {
     pub(super) exact: usize,
     pub(super) failed: usize,
     pub(super) skipped: usize,
+    pub(super) left_out: usize,
     pub(super) helped: usize,
     pub(super) not_helped: usize,
     pub(super) no_setting: usize,
@@ -78,6 +81,7 @@ impl Sum {
             End::Exact => self.exact += 1,
             End::Failed => self.failed += 1,
             End::Skipped => self.skipped += 1,
+            End::LeftOut => self.left_out += 1,
         }
         match done.fixed {
             None => {}
@@ -111,6 +115,7 @@ impl std::fmt::Display for Sum {
             exact,
             failed,
             skipped,
+            left_out,
             helped,
             not_helped,
             no_setting,
@@ -119,6 +124,9 @@ impl std::fmt::Display for Sum {
         write!(f, "{exact} passed, {failed} failed")?;
         if *skipped > 0 {
             write!(f, ", {skipped} skipped")?;
+        }
+        if *left_out > 0 {
+            write!(f, "; {left_out} are not for foreign programs")?;
         }
         match helped + not_helped + no_setting {
             0 => Ok(()),

@@ -1,15 +1,21 @@
 //! A run under the tracer, and what it leaves.
 
-use std::{fs, path::PathBuf};
+use std::{
+    cell::Cell,
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 
 use super::{
-    bench::Bench,
+    bench::{Bench, PORT},
+    plain,
     process::{Place, Process},
 };
-use crate::{netns::Netns, report::record::Record};
+use crate::{causes::remedy::Who, netns::Netns, report::record::Record};
 
 /// A client, or a port, under the tracer.
 #[derive(Debug)]
@@ -17,6 +23,7 @@ pub(super) struct Traced {
     pub(super) process: Process,
     /// Where the record will be.
     pub(super) record: PathBuf,
+    interrupted: Cell<bool>,
 }
 
 /// What a traced run left.
@@ -30,13 +37,101 @@ pub(super) struct Run {
     pub(super) complaints: String,
     /// The exit status.
     pub(super) status: i32,
+    /// Whether it ended because its client did.
+    pub(super) ended: bool,
 }
 
 impl Bench {
-    /// A whole run of `c1m trace -- client` with these arguments, in the lab's own namespace. `also` is traced too.
+    /// A whole run of a traced client with these arguments, in the lab's own namespace. `also` is traced too.
     pub(super) fn client_run(&mut self, also: Option<&Netns>, args: &str) -> anyhow::Result<Run> {
         self.traced_client(Place::default(), also, args)?
             .finish(self)
+    }
+
+    /// Starts a client with these arguments under the tracer: `c1m trace -- client`, or a plain one. `also` is traced
+    /// too, beside the lab's own namespace.
+    pub(super) fn traced_client(
+        &mut self,
+        place: Place,
+        also: Option<&Netns>,
+        args: &str,
+    ) -> anyhow::Result<Traced> {
+        let mut words = self.client_command()?;
+        words.extend(self.setup.fixes.args(Who::Client, args));
+        let place = self.place(Who::Client, place);
+        self.traced(place, also, words)
+    }
+
+    /// The same in the lab's own namespace, by a tracer that has room for so many attempts.
+    pub(super) fn narrowly_traced_client(
+        &mut self,
+        entries: u64,
+        args: &str,
+    ) -> anyhow::Result<Traced> {
+        let mut words = vec![format!("--entries={entries}")];
+        words.extend(self.client_command()?);
+        words.extend(args.split(' ').map(str::to_owned));
+        self.traced(Place::default(), None, words)
+    }
+
+    /// What `c1m trace` is to run, up to the client's arguments.
+    fn client_command(&self) -> anyhow::Result<Vec<String>> {
+        let words = match self.is_foreign() {
+            false => ["--", "client"].map(str::to_owned).to_vec(),
+            true => {
+                let program = super::own_program()?.display().to_string();
+                let port = format!("--port={PORT}");
+                [port.as_str(), "--", &program, "plain", "client"]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
+        };
+        Ok(words)
+    }
+
+    /// Starts `c1m trace --port 8000` and waits until it traces: what the lab's own programs do from here on is
+    /// its run. `also` as above.
+    pub(super) fn traced_port(&mut self, also: Option<&Netns>) -> anyhow::Result<Traced> {
+        let mut traced = self.traced(
+            Place::default(),
+            also,
+            vec!["--port".to_owned(), PORT.to_string()],
+        )?;
+        self.until("the trace of the port begins", || {
+            traced.must_run()?;
+            Ok(traced.process.complaints().contains("tracing port"))
+        })?;
+        Ok(traced)
+    }
+
+    fn traced(
+        &mut self,
+        place: Place,
+        also: Option<&Netns>,
+        args: Vec<String>,
+    ) -> anyhow::Result<Traced> {
+        let record = self.dir.join(format!("{}.json", self.started));
+        let mut words = vec![
+            "trace".to_owned(),
+            format!("--hooks={}", self.setup.hooks),
+            "--json".into(),
+            record.display().to_string(),
+        ];
+        if let Some(also) = also {
+            let path = format!(
+                "/proc/{}/fd/{}",
+                std::process::id(),
+                also.as_fd().as_raw_fd()
+            );
+            words.extend(["--netns".to_owned(), path]);
+        }
+        words.extend(args);
+        let process = self.start("trace", &words, place)?;
+        Ok(Traced {
+            process,
+            record,
+            interrupted: Cell::new(false),
+        })
     }
 }
 
@@ -48,7 +143,20 @@ impl Traced {
 
     /// Ends the hold: what Ctrl-C does.
     pub(super) fn interrupt(&self) -> anyhow::Result<()> {
+        self.interrupted.set(true);
         self.process.signal(Signal::INT)
+    }
+
+    /// The same for a plain client, once each of its attempts has an end; one of ours ends by itself.
+    pub(super) fn interrupt_plain(&mut self, bench: &Bench) -> anyhow::Result<()> {
+        if !bench.is_foreign() {
+            return Ok(());
+        }
+        bench.until("every attempt of the plain client has an end", || {
+            self.must_run()?;
+            Ok(self.process.complaints().contains(plain::SETTLED))
+        })?;
+        self.interrupt()
     }
 
     /// Errors if it ended: the lab is not through with it.
@@ -83,6 +191,7 @@ impl Traced {
             printed: self.process.output(),
             complaints: self.process.complaints(),
             status,
+            ended: !self.interrupted.get(),
         })
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Truth {
     pub(super) lost: BTreeMap<&'static str, u64>,
     /// Closed as the run asked, or in the view of a server by anybody.
     pub(super) closed: u64,
+    /// Of those that stood before the trace began, how many were closed: the kernel alone tells of them.
+    pub(super) closed_before: u64,
     /// Attempts that met a drop and stand.
     pub(super) recovered: u64,
     /// Places that a cause's row must name, with their counts.

@@ -172,7 +172,7 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
         count: loss.count,
         places,
         evidence: match cause {
-            Cause::PortsExhausted => format!(
+            Cause::PortsExhausted if holders.total() > 0 => format!(
                 "the ports are held: {} live, {} in TIME_WAIT, {} in FIN_WAIT_2; {}",
                 thousands(holders.live + holders.other),
                 thousands(holders.time_wait),
@@ -191,10 +191,7 @@ fn holders(loss: &Loss, frame: &Frame) -> census::Holders {
     let mut sum = census::Holders::default();
     for (source, held) in &frame.holders {
         if loss.sources.contains(&source.to_string()) {
-            sum.live += held.live;
-            sum.time_wait += held.time_wait;
-            sum.fin_wait_2 += held.fin_wait_2;
-            sum.other += held.other;
+            sum.add(held);
         }
     }
     sum

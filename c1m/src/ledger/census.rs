@@ -87,6 +87,14 @@ impl Holders {
     pub fn total(&self) -> u64 {
         self.live + self.time_wait + self.fin_wait_2 + self.other
     }
+
+    /// Adds others.
+    pub fn add(&mut self, more: &Self) {
+        self.live += more.live;
+        self.time_wait += more.time_wait;
+        self.fin_wait_2 += more.fin_wait_2;
+        self.other += more.other;
+    }
 }
 
 /// How a dump went.

@@ -69,6 +69,8 @@ pub struct Loss {
     pub queue: QueueState,
     /// Some of the source addresses.
     pub sources: BTreeSet<String>,
+    /// Some of the targets.
+    pub targets: BTreeSet<SocketAddr>,
     /// Some of the processes.
     pub pids: BTreeSet<u32>,
     /// The evidence of one attempt, in words.
@@ -115,6 +117,9 @@ impl Ledger {
         *loss.places.entry(place(cause, case)).or_default() += count;
         if loss.sources.len() < NAMED_MAX {
             loss.sources.insert(case.source.ip().to_string());
+        }
+        if loss.targets.len() < NAMED_MAX {
+            loss.targets.insert(case.target);
         }
         if let Some(facts) = case.facts {
             if facts.server.pid != 0 && loss.pids.len() < NAMED_MAX {

@@ -21,7 +21,9 @@ use super::{
 use crate::{
     causes::Cause,
     trace::read::Snapshot,
-    verdict::{Context, Ends, ServerEnd, ServerVerdict, judge_server, judge_unsent},
+    verdict::{
+        Context, Counted, Ends, ServerEnd, ServerVerdict, judge_server, judge_unsent, was_given_up,
+    },
 };
 
 /// What a socket of the census is to its attempt.
@@ -152,8 +154,9 @@ pub fn book(
         let case = case(tuple, snapshot.facts.get(tuple));
         ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
-    let (mut failed, mut half_seen) = (0, 0);
+    let (mut failed, mut half_seen, mut given_up) = (0, 0, 0);
     for (tuple, facts, is_last) in entries(snapshot) {
+        given_up += u64::from(was_given_up(facts));
         let ends = match is_last {
             true => standing.ends_of(tuple),
             false => Ends {
@@ -171,8 +174,12 @@ pub fn book(
             ServerVerdict::Stray | ServerVerdict::Counted => {}
             ServerVerdict::Recovered(_) if is_last && queued.contains(tuple) => {}
             ServerVerdict::Recovered(cause) => ledger.recover(cause, &case, context.names),
-            ServerVerdict::Lost(cause) => {
-                failed += 1;
+            ServerVerdict::Lost(cause, counted) => {
+                match counted {
+                    Counted::Failed => failed += 1,
+                    Counted::Closed => ledger.closed -= 1,
+                    Counted::Standing => ledger.standing -= 1,
+                }
                 ledger.lose(cause, &case, context.names);
             }
             // Of an attempt that is older than the trace, silence tells nothing.
@@ -190,13 +197,12 @@ pub fn book(
         ledger.notes.push(format!("{half_seen} attempts {when}"));
     }
     calls::book(&mut ledger, snapshot, context);
+    let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
+    ledger.attempted += unanswered;
     // The counters know of every failure, also of one whose entry found no room.
     let failures = stats.failed.iter().sum::<u64>() + stats.exited;
-    ledger.lose_unnamed(
-        Cause::EvidenceLost,
-        failures.saturating_sub(failed),
-        "no entry",
-    );
+    let lost = failures.saturating_sub(failed) + unanswered;
+    ledger.lose_unnamed(Cause::EvidenceLost, lost, "no entry");
     ledger
 }
 

@@ -1,6 +1,10 @@
 //! `c1m trace` of somebody else's programs: a command that it starts, or whatever runs on a port.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::bail;
 
@@ -8,12 +12,16 @@ use super::{
     cost, filter, interrupt::Interrupt, metrics, publish, timeline::Sampler, workload::Workload,
 };
 use crate::{
-    causes::remedy::RemedyContext,
+    causes::{Cause, remedy::RemedyContext},
     cli::{Live, TraceArgs},
-    ledger::balance::Frame,
+    ledger::{
+        Ledger,
+        balance::Frame,
+        census::{self, Holders},
+    },
     live::{Show, scene::RunView},
     options::Identity,
-    report::record::Record,
+    report::{record::Record, text::thousands},
     watch::Watch,
 };
 
@@ -111,6 +119,22 @@ async fn wait(
     }
 }
 
+/// Who holds source ports towards the targets for which there was none, per source address.
+fn holders(watch: &Watch, ledger: &Ledger) -> anyhow::Result<BTreeMap<IpAddr, Holders>> {
+    let mut all = BTreeMap::<_, Holders>::new();
+    let Some(loss) = ledger.lost.get(&Cause::PortsExhausted) else {
+        return Ok(all);
+    };
+    for namespace in watch.namespaces() {
+        for &target in &loss.targets {
+            for (source, held) in census::holders(namespace, target)? {
+                all.entry(source).or_default().add(&held);
+            }
+        }
+    }
+    Ok(all)
+}
+
 async fn report(
     args: &TraceArgs,
     watch: &mut Watch,
@@ -121,9 +145,21 @@ async fn report(
     let sighting = watch.end()?;
     sampler.end(&watch.server_moment().unwrap_or_default(), watch);
     let mut ledger = watch.book_server(&sighting).await?;
-    ledger.notes.extend(ended);
+    ledger.notes.extend(ended.clone());
     ledger.notes.extend(sighting.beside_the_table());
     let ports = ports(args);
+    let exited = sighting.snapshot.stats.ends[0].exited;
+    if exited > 0 {
+        ledger.notes.push(format!(
+            "{} connections were closed by the end of their client's process",
+            thousands(exited)
+        ));
+    }
+    // A command that has ended holds nothing any more.
+    let holders = match ended {
+        None => holders(watch, &ledger)?,
+        Some(_) => BTreeMap::new(),
+    };
     let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
     Ok(ledger.close(Frame {
@@ -135,7 +171,7 @@ async fn report(
         target: ports.clone(),
         crosscheck,
         observability: sighting.observability,
-        holders: Default::default(),
+        holders,
         samples: sampler.samples(),
         remedy: RemedyContext {
             accept_limit: sighting.accept_limit,

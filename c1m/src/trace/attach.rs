@@ -284,6 +284,10 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         let receivers = ["tcp_v4_rcv", "tcp_v6_rcv"];
         config.receive = receivers.map(|function| place(function).unwrap_or_default());
     }
+    let icmp = ["icmp_rcv", "icmpv6_rcv"].map(|function| names.symbols.range(function));
+    for (slot, place) in config.icmp.iter_mut().zip(icmp.into_iter().flatten()) {
+        *slot = [place.start, place.end];
+    }
     for (slot, namespace) in config.namespaces.iter_mut().zip(&filter.namespaces) {
         *slot = namespace.inum;
     }

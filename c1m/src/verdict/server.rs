@@ -1,15 +1,15 @@
 //! The server's view: nobody told us what was attempted; the listener's side of each attempt tells.
 
 use c1m_common::{
-    fact::{Facts, drop_flag, end_flag, segment},
-    state::{ESTABLISHED, SYN_RECV, SYN_SENT},
+    fact::{End, Facts, drop_flag, end_flag, segment},
+    state::{CLOSE, ESTABLISHED, SYN_RECV, SYN_SENT},
     tuple::Tuple,
 };
 
 use super::{
     Context, ServerEnd,
     client::recovered,
-    rules::{dropped_unseen, expired, is_cookie, met_icmp, server_gone, trouble},
+    rules::{dropped_unseen, expired, is_cookie, met_icmp, rejected_by_rule, server_gone, trouble},
 };
 use crate::causes::Cause;
 
@@ -22,10 +22,21 @@ pub enum ServerVerdict {
     Recovered(Cause),
     /// It was established, so it is counted there; nothing is to be added.
     Counted,
-    /// It was established and lost.
-    Lost(Cause),
+    /// It was established and lost; and where it is counted.
+    Lost(Cause, Counted),
     /// It never was established: one more attempt, lost.
     NeverEstablished(Cause),
+}
+
+/// Among whom an attempt is counted that was established and is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// The failures.
+    Failed,
+    /// Those that a program closed, or its peer.
+    Closed,
+    /// Those that stand.
+    Standing,
 }
 
 /// Both ends of a tuple, by the census.
@@ -48,12 +59,16 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
     let stands = matches!(server, ServerEnd::Accepted | ServerEnd::Queued);
     let established =
         stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
-    if established {
+    // What the server has under the tuple of an attempt that its client gave up is older than that.
+    if established && !(was_given_up(facts) && facts.server_established_ns == 0) {
+        if let Some(lost) = rejected(facts, server, context) {
+            return lost;
+        }
         // If one stands, the facts are an earlier one's under the same tuple: it was counted as well, and is lost.
         return match server_gone(&facts.server) {
             // The program's own close is its business, unless its end took the connection along.
             Some(Cause::ResetByPeer | Cause::ClosedByServer) => ServerVerdict::Counted,
-            Some(cause) => ServerVerdict::Lost(cause),
+            Some(cause) => ServerVerdict::Lost(cause, Counted::Failed),
             None => recovered(Some(facts), context)
                 .map_or(ServerVerdict::Counted, ServerVerdict::Recovered),
         };
@@ -62,6 +77,31 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         return ServerVerdict::Stray;
     }
     ServerVerdict::NeverEstablished(never_established(facts, server, context))
+}
+
+/// Whether the client's socket went without an answer, after it had sent a SYN.
+pub fn was_given_up(facts: &Facts) -> bool {
+    let client = &facts.client;
+    client.closed_ns != 0 && (client.from, client.to) == (SYN_SENT, CLOSE)
+}
+
+/// Whether a rule of the packet filter ended one end of a connection that stood, by a reset that the other did not
+/// send. The other end does not know of it.
+fn rejected(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Option<ServerVerdict> {
+    let was_reset = |end: &End| {
+        end.closed_ns != 0 && end.from == ESTABLISHED && i32::from(end.err) == libc::ECONNRESET
+    };
+    let counted = match server {
+        ServerEnd::Queued => return None,
+        ServerEnd::Accepted if facts.server.closed_ns != 0 => return None,
+        ServerEnd::Accepted if was_reset(&facts.client) && facts.server.resets_sent == 0 => {
+            Counted::Standing
+        }
+        _ if facts.server.flags & end_flag::NO_SOCKET != 0 => return None,
+        _ if was_reset(&facts.server) && facts.client.resets_sent == 0 => Counted::Closed,
+        _ => return None,
+    };
+    rejected_by_rule(facts, context).map(|cause| ServerVerdict::Lost(cause, counted))
 }
 
 /// Whether a socket whose source is its target met its own SYN, and took it for a simultaneous open. It leaves
@@ -121,6 +161,9 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     }
     let closed_by_client =
         facts.client.from == SYN_SENT && facts.client.flags & end_flag::LOCAL != 0;
+    if closed_by_client && facts.client.flags & end_flag::EXITING != 0 {
+        return context.sight.by_silence(Cause::ClientExited);
+    }
     if closed_by_client {
         return context.sight.by_silence(Cause::GaveUp);
     }

@@ -188,11 +188,11 @@ fn a_time_out_that_met_icmp_errors_is_a_time_out() {
         ..Facts::default()
     };
     for err in [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH] {
-        let lost = ServerVerdict::Lost(Cause::TimedOut);
+        let lost = ServerVerdict::Lost(Cause::TimedOut, Counted::Failed);
         server(gone(err, 0), ServerEnd::Absent, lost);
     }
     let queued = gone(libc::ECONNRESET, end_flag::NO_SOCKET);
-    let lost = ServerVerdict::Lost(Cause::ResetQueued);
+    let lost = ServerVerdict::Lost(Cause::ResetQueued, Counted::Failed);
     server(queued, ServerEnd::Absent, lost);
     let reset = gone(libc::ECONNRESET, 0);
     server(reset, ServerEnd::Absent, ServerVerdict::Counted);

@@ -264,22 +264,21 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::IcmpErrors,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint(
-            "inet_sk_error_report",
-            "inet_sk_error_report",
-            1,
-        )],
-        cost: Cost::OnFailure,
+        parts: &[
+            tracepoint("inet_sk_error_report", "inet_sk_error_report", 1),
+            optional(tracepoint("icmp_consumed", "consume_skb", 2)),
+        ],
+        cost: Cost::PerConnection(1),
         without: "ICMP errors that end an attempt",
     },
     Hook {
         fact: Fact::IcmpErrors,
         backend: Backend::Kprobe,
-        parts: &[part(
-            "k_error_report",
-            Point::Kprobe("sock_def_error_report"),
-        )],
-        cost: Cost::OnFailure,
+        parts: &[
+            part("k_error_report", Point::Kprobe("sock_def_error_report")),
+            optional(tracepoint("icmp_consumed", "consume_skb", 2)),
+        ],
+        cost: Cost::PerConnection(1),
         without: "ICMP errors that end an attempt",
     },
     Hook {
