@@ -89,8 +89,8 @@ pub struct Config {
     pub receive: [[u64; 2]; 2],
     /// `TCP_TW_SYN` of this kernel: TIME_WAIT makes room for a new connection.
     pub time_wait_syn: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Arguments of the `tcp_retransmit_skb` tracepoint: 2, later 3.
+    pub retransmit_skb_args: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 8);

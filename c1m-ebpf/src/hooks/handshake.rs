@@ -48,15 +48,14 @@ pub(crate) fn answered(tuple: &Tuple) {
 #[raw_tracepoint(tracepoint = "neigh_event_send_done")]
 pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
     let key = Ptr(ctx.arg(0));
-    // What waits is the packet that was queued last. Behind a gateway the address is not the client's.
-    if ctx.arg::<u64>(1) as i32 == 1
-        && let Some(last) = key.follow(offset!(neigh_last))
-    {
-        let _ = queued(last);
+    if ctx.arg::<u64>(1) as i32 != 1 {
+        return 0;
     }
-    if ctx.arg::<u64>(1) as i32 == 1
-        && let (Some(window), Some(key)) = (window(), key.read(offset!(neigh_key)))
-    {
+    // What waits is the packet that was queued last. Only where that cannot be read, the address has to do: the
+    // client's, unless there is a gateway.
+    if let Some(last) = key.follow(offset!(neigh_last)) {
+        let _ = queued(last);
+    } else if let (Some(window), Some(key)) = (window(), key.read(offset!(neigh_key))) {
         window.neighbour = key;
     }
     0

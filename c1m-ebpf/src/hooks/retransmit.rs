@@ -6,12 +6,18 @@ use c1m_common::{fact::Facts, state::SYN_SENT, stats::hook, tuple::Tuple};
 use crate::{
     fold::{NOBODY, entry, entry_of},
     kernel::{Ptr, sock_state, syn_sequence, traced_request, traced_socket},
-    maps::{folding, offset},
+    maps::{config, folding, offset},
 };
+
+const EBUSY: i32 = 16;
 
 /// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb [, int err])`
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub(crate) fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
+    // What still waits below, for a neighbour's address, is not sent again.
+    if config!(retransmit_skb_args) >= 3 && ctx.arg::<u64>(2) as i32 == -EBUSY {
+        return 0;
+    }
     let sk = Ptr(ctx.arg(0));
     let mut tuple = NOBODY;
     if sock_state(sk) == Some(SYN_SENT)
