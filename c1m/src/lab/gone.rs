@@ -11,6 +11,7 @@ use super::{
     process::Place,
     truth::Truth,
 };
+use crate::trace::symbols::Symbols;
 
 const ATTEMPTS: u64 = 40;
 const MIGRATE: &str = "net.ipv4.tcp_migrate_req";
@@ -100,7 +101,9 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
 }
 
 fn can_migrate() -> anyhow::Result<()> {
-    match Path::new("/proc/sys/net/ipv4/tcp_migrate_req").exists() {
+    // Some long-term kernels have the sysctl, and nothing that heeds it.
+    let can = Symbols::load()?.range("reuseport_migrate_sock").is_some();
+    match can && Path::new("/proc/sys/net/ipv4/tcp_migrate_req").exists() {
         true => Ok(()),
         false => Err(Skip(format!("this kernel has no {MIGRATE} (5.14 and later)")).into()),
     }

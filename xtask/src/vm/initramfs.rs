@@ -37,6 +37,7 @@ mount -t cgroup2 cgroup /sys/fs/cgroup 2>/dev/null
 while read module; do insmod "/modules/$module" || echo "no module $module"; done </modules/order
 hostname c1m-vm
 ip link set lo up
+ulimit -n 1048576
 setsid cttyhack sh /work
 status=$?
 dmesg | grep -B 2 -A 30 -E 'WARNING: |BUG: |Oops: ' >/run/log

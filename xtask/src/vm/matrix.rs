@@ -64,6 +64,13 @@ const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("ack-rejected-ipv6", [6, 15]),
 ];
 
+/// Labs that need what older kernels lack, and from which on they run: before, they must be skipped.
+const RUNS_FROM: &[(&str, [u32; 2])] = &[
+    // reuseport_migrate_sock
+    ("listener-gone-migrate", [5, 14]),
+    ("listener-closed-migrate", [5, 14]),
+];
+
 /// The last kernel on which this lab must end in *not observable*, if `version` is not beyond it.
 fn exact_from(lab: &str, backend: Backend, version: [u32; 2]) -> Option<[u32; 2]> {
     if !backend.is_tracepoints() {
@@ -99,6 +106,8 @@ struct Tally {
     outdated: u64,
     /// Programs that the kernel did not take.
     refused: u64,
+    /// Labs that this kernel cannot run.
+    skipped: u64,
 }
 
 impl Tally {
@@ -108,6 +117,7 @@ impl Tally {
         count.failed -= self.blind.min(count.failed);
         count.passed -= self.outdated.min(count.passed);
         count.failed += self.outdated + self.refused;
+        count.skipped += self.skipped;
         count
     }
 }
@@ -166,6 +176,9 @@ impl Seen {
         }
         let place = self.place();
         let (backend, tally) = self.backends.last_mut()?;
+        if let Some(told) = tally.skip(line, self.version) {
+            return Some(format!("{place}  {told}"));
+        }
         tally.labs.line(line);
         if line.contains(REFUSED) {
             tally.refused += 1;
@@ -223,6 +236,20 @@ pub(super) fn failed(count: u64) -> Count {
 }
 
 impl Tally {
+    /// A lab that this kernel cannot run, as [`RUNS_FROM`] says; nothing for any other line.
+    fn skip(&mut self, line: &str, version: [u32; 2]) -> Option<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["lab", name, "skipped:", ..] = words.as_slice() else {
+            return None;
+        };
+        let row = RUNS_FROM.iter().find(|(lab, _)| lab == name);
+        let can_run = row.is_none_or(|(_, from)| version >= *from);
+        if !can_run {
+            self.skipped += 1;
+        }
+        (!can_run).then(|| line.to_owned())
+    }
+
     /// A lab's line, judged by what this kernel can tell with this backend.
     fn lab(&mut self, line: &str, backend: Backend, version: [u32; 2]) -> String {
         let name = line.split_whitespace().nth(1).unwrap_or_default();
@@ -322,6 +349,26 @@ mod tests {
         let (_, count) = seen("5.10.0-46", &[EXACT, BLIND, "1 passed, 1 failed"]);
         assert_eq!((count.passed, count.failed), (2, 0));
         let (_, count) = seen("6.1.0-56", &[EXACT, BLIND, "1 passed, 1 failed"]);
+        assert_eq!((count.passed, count.failed), (1, 1));
+    }
+
+    #[test]
+    fn a_lab_is_skipped_only_where_the_kernel_lacks_what_it_needs() {
+        let skip = "lab listener-gone-migrate  skipped: this kernel has none";
+        let lines = [EXACT, skip, "1 passed, 0 failed, 1 skipped"];
+        let (shown, count) = seen("5.10.0-46", &lines);
+        assert_eq!(shown.len(), 2);
+        assert_eq!((count.passed, count.failed, count.skipped), (1, 0, 1));
+        let (_, count) = seen("6.1.0-56", &lines);
+        assert_eq!((count.passed, count.failed, count.skipped), (1, 1, 0));
+        let (_, count) = seen(
+            "5.10.0-46",
+            &[
+                EXACT,
+                "lab refused  skipped: why",
+                "1 passed, 0 failed, 1 skipped",
+            ],
+        );
         assert_eq!((count.passed, count.failed), (1, 1));
     }
 
