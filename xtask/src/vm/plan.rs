@@ -50,7 +50,7 @@ pub(super) const CHECKS_COUNT: u64 = 3;
 
 /// What every test run proves on each kernel: one lab for each way in which a listener, its queues, the network and a
 /// limit lose connections. All labs on all kernels take too long for that; `cargo xtask vm all` runs them.
-const CORE: &str = "emfile refused gave-up netfilter-in syn-backlog-full accept-queue-full-syn accept-queue-full-ack \
+const CORE: &str = "emfile enfile refused gave-up netfilter-in syn-backlog-full accept-queue-full-syn accept-queue-full-ack \
     accept-queue-full-cookie request-expired listener-closed accept-starved reset-by-peer server-exited field-notes";
 
 /// Labs that run side by side in one machine. Each loads its programs, which is what an emulated CPU is slowest at:
