@@ -31,6 +31,9 @@ pub(super) const PLACES: &[(&str, &str)] = &[
     ("ip_list_rcv_finish", "IP_INVALID_SOURCE"),
     ("arp_error_report", "NEIGH_FAILED"),
     ("ndisc_error_report", "NEIGH_FAILED"),
+    // Those two free it by a jump, and so on their caller's behalf.
+    ("neigh_invalidate", "NEIGH_FAILED"),
+    ("neigh_timer_handler", "NEIGH_FAILED"),
     ("__neigh_event_send", "NEIGH_QUEUEFULL"),
     ("ip_finish_output2", "NEIGH_CREATEFAIL"),
     ("ip6_finish_output2", "NEIGH_CREATEFAIL"),
