@@ -107,7 +107,7 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
 
 /// The client's side of [`burst_namespace`].
 pub(super) const BURST_CLIENT: &str =
-    "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 30s";
+    "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 150s";
 
 /// A second namespace. The SYNs of the lab's own wait for its hardware address until [`release_syns`], and its SYN-ACKs
 /// wait for theirs until [`release_burst`]: then all of them leave at once, and all final ACKs with them. However slow
