@@ -274,11 +274,11 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::IcmpErrors,
         backend: Backend::Kprobe,
-        parts: &[
-            part("k_error_report", Point::Kprobe("sock_def_error_report")),
-            optional(tracepoint("icmp_consumed", "consume_skb", 2)),
-        ],
-        cost: Cost::PerConnection(1),
+        parts: &[part(
+            "k_error_report",
+            Point::Kprobe("sock_def_error_report"),
+        )],
+        cost: Cost::OnFailure,
         without: "ICMP errors that end an attempt",
     },
     Hook {
