@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod doctor;
 mod examples;
+mod install;
 mod lab;
 mod outputs;
 
@@ -42,6 +43,17 @@ pub enum Command {
     Lab(LabArgs),
     /// Explain the causes
     Causes(CausesArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which one
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a directory (for packagers)
+    #[command(hide = true)]
+    Man {
+        /// It has to be there
+        dir: PathBuf,
+    },
     /// A client or server that knows nothing of c1m (started by a lab, never by hand)
     #[command(hide = true, subcommand)]
     Plain(Plain),
@@ -317,6 +329,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => crate::doctor::main(&args),
         Command::Report(args) => crate::report::command(&args),
         Command::Causes(args) => crate::causes::page::command(&args),
+        Command::Completions { shell } => install::completions(shell),
+        Command::Man { dir } => install::man(&dir),
         Command::Worker { config } => worker::run(&config),
         Command::Plain(what) => crate::lab::plain::run(what),
         Command::Trace(args) => block_on(run::trace(args)),

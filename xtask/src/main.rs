@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 mod bench;
 mod command;
 mod demo;
+mod dist;
 mod ebpf;
 mod lint;
 mod setup;
@@ -44,6 +45,8 @@ enum Verb {
     Demo,
     /// Measure rate, memory and the tracer's cost beside what the kernel alone takes; writes docs/performance.md
     Bench(bench::Options),
+    /// Build a static `c1m`, a tarball and a .deb of it, and their checksums
+    Dist(dist::Options),
     /// Boot Debian's stock kernels in emulated machines: the labs, any command, or a shell
     Vm(vm::Options),
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Demo => demo::run(),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Dist(options) => dist::run(&options),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {

@@ -60,6 +60,27 @@ const VM_TOOLS: &[Tool] = &[
     },
 ];
 
+/// What packages are made with.
+const DIST_TOOLS: &[Tool] = &[
+    Tool {
+        program: "dpkg-deb",
+        package: "dpkg",
+        needed_by: "the .deb",
+    },
+    Tool {
+        program: "readelf",
+        package: "binutils",
+        needed_by: "a look whether the binary is static",
+    },
+];
+
+/// What they are checked with.
+const DIST_CHECK_TOOLS: &[Tool] = &[Tool {
+    program: "debootstrap",
+    package: "debootstrap",
+    needed_by: "the fresh root that they are checked in",
+}];
+
 /// The linker for `bpfel-unknown-none`; later ones want an LLVM besides the compiler's.
 pub(crate) const BPF_LINKER_VERSION: &str = "0.10.3";
 
@@ -129,6 +150,15 @@ pub(crate) fn tools() -> Result<()> {
 pub(crate) fn vm_tools() -> Result<()> {
     tools()?;
     install_missing(VM_TOOLS)
+}
+
+/// The same for what makes packages, and for what checks them.
+pub(crate) fn dist_tools(with_check: bool) -> Result<()> {
+    install_missing(DIST_TOOLS)?;
+    match with_check {
+        true => install_missing(DIST_CHECK_TOOLS),
+        false => Ok(()),
+    }
 }
 
 fn install_missing(tools: &'static [Tool]) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::command;
 
 mod docs;
 mod source;
+mod translation;
 
 /// Lines of a source file.
 const FILE_LINES_MAX: usize = 400;
@@ -46,8 +47,9 @@ const MACHINE_DIRS: [&str; 3] = ["/home/", "/root/", "/Users/"];
 const NAMES_MACHINE_DIRS: &[(&str, &str)] = &[("xtask/src/tidy.rs", "the rule itself")];
 
 /// What a reader expects to find.
-const MUST_EXIST: [&str; 10] = [
+const MUST_EXIST: [&str; 11] = [
     "README.md",
+    "README.zh-CN.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -106,6 +108,10 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     findings.extend(stale_exceptions(&texts));
+    let named = |path: &str| texts.iter().find(|text| text.path == path);
+    if let (Some(english), Some(chinese)) = (named("README.md"), named("README.zh-CN.md")) {
+        findings.extend(translation::differences(english, chinese));
+    }
     // A program that does not build or answer is one finding among the others.
     match against_program(&texts) {
         Ok(found) => findings.extend(found),
