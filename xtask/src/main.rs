@@ -12,6 +12,7 @@ mod demo;
 mod dist;
 mod ebpf;
 mod lint;
+mod metrics;
 mod setup;
 mod stack;
 mod test;
@@ -45,6 +46,8 @@ enum Verb {
     Demo,
     /// Measure rate, memory and the tracer's cost beside what the kernel alone takes; writes docs/performance.md
     Bench(bench::Options),
+    /// Have a real Prometheus scrape a traced run, and compare its sums with the record
+    MetricsCheck(metrics::Options),
     /// Build a static `c1m`, a tarball and a .deb of it, and their checksums
     Dist(dist::Options),
     /// Boot Debian's stock kernels in emulated machines: the labs, any command, or a shell
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Demo => demo::run(),
         Verb::Bench(options) => bench::run(&options),
+        Verb::MetricsCheck(options) => metrics::run(&options),
         Verb::Dist(options) => dist::run(&options),
         Verb::Vm(options) => vm::run(&options),
     };

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{command, ebpf, lint, setup, tidy, vm};
+use crate::{command, ebpf, lint, metrics, setup, tidy, vm};
 
 /// A lab that a machine may be unable to run: its name, why, and whether this machine could. Every other skip is a
 /// failure, for a test that did not run has shown nothing.
@@ -22,6 +22,8 @@ const HOST_WIDE: &str =
 
 /// How many labs may say that plain programs do not fit them.
 const LEFT_OUT_MAX: u64 = 8;
+/// Long enough for a scraper to come several times.
+const SHORT_SCRAPE: metrics::Options = metrics::Options { seconds: 10 };
 
 /// How many ran, and how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     total.add(step("tidy", || tidy::run().map(|()| Count::default())));
     total.add(step("tests", tests));
     total.add(step("labs", labs));
+    total.add(step("metrics", || metrics::check(&SHORT_SCRAPE)));
     if options.kernels {
         total.add(step("kernels", kernels));
     }
