@@ -11,7 +11,9 @@ mod lab;
 mod outputs;
 
 pub use self::doctor::{DoctorArgs, End};
-use self::examples::{CLIENT_EXAMPLES, EXAMPLES, TRACE_EXAMPLES};
+use self::examples::{
+    CAUSES_EXAMPLES, CLIENT_EXAMPLES, EXAMPLES, REPORT_EXAMPLES, SERVER_EXAMPLES, TRACE_EXAMPLES,
+};
 pub use self::lab::{LabArgs, Plain, Programs};
 use crate::{load::worker, run, trace::hooks::Backend};
 
@@ -98,6 +100,7 @@ pub struct LiveArgs {
 
 /// Options of `c1m server`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = SERVER_EXAMPLES)]
 pub struct ServerArgs {
     /// Whether to show it while it lasts.
     #[command(flatten)]
@@ -301,6 +304,7 @@ pub struct TraceArgs {
 
 /// Options of `c1m report`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = REPORT_EXAMPLES)]
 pub struct ReportArgs {
     /// Records written by --json
     #[arg(required = true)]
@@ -312,6 +316,7 @@ pub struct ReportArgs {
 
 /// Options of `c1m causes`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = CAUSES_EXAMPLES)]
 pub struct CausesArgs {
     /// One cause, by its slug
     pub slug: Option<String>,

@@ -69,6 +69,9 @@ pub struct DoctorArgs {
     /// Write the settings to sysctl.d and limits.d, for every boot to come, and show what changes there
     #[arg(long)]
     pub persist: bool,
+    /// Run into tcp_mem, and say at how many connections with --queued bytes each (for tests)
+    #[arg(long, hide = true, requires = "queued")]
+    pub measure: bool,
     /// Where --persist writes
     #[arg(long, hide = true, default_value = "/etc")]
     pub etc: PathBuf,

@@ -28,6 +28,7 @@ pub enum Programs {
 
 /// Options of `c1m lab`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = super::examples::LAB_EXAMPLES)]
 pub struct LabArgs {
     /// Which labs
     pub names: Vec<String>,

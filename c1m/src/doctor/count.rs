@@ -21,6 +21,8 @@ const WORKER_BYTES: u64 = 4 << 20;
 const MEMORY_KEPT: u64 = 20;
 /// Open files of one of our workers besides its connections: pipes, epoll, its program and libraries, its pidfd.
 pub(super) const FILES_PER_WORKER: u64 = 14;
+/// The same of an end's supervisor.
+const FILES_OF_SUPERVISOR: u64 = 24;
 /// A number from which on a limit is none.
 const NO_LIMIT: u64 = 1 << 60;
 /// What a segment of payload takes besides, in bytes (`SKB_TRUESIZE`): the head of the buffer and its descriptor.
@@ -128,10 +130,14 @@ pub(super) fn files(facts: &Facts, ask: &Ask) -> Option<Judged> {
     let per = room_per_process(facts).max(1);
     let each = u128::from(per + FILES_PER_WORKER);
     let ends = ask.ends();
-    let most = u128::from(room.left()) * u128::from(per) / (u128::from(ends) * each);
+    let left = room.left().saturating_sub(ends * FILES_OF_SUPERVISOR);
+    let most = u128::from(left) * u128::from(per) / (u128::from(ends) * each);
     let most = u64::try_from(most).unwrap_or(u64::MAX);
     let workers = ask.connections.div_ceil(per);
-    let need = (ask.connections.saturating_add(workers * FILES_PER_WORKER)).saturating_mul(ends);
+    let files = ask.connections.saturating_add(workers * FILES_PER_WORKER);
+    let need = files
+        .saturating_add(FILES_OF_SUPERVISOR)
+        .saturating_mul(ends);
     let here = format!(
         "{} of {} in use",
         thousands(room.used),

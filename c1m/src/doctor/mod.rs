@@ -14,6 +14,7 @@ mod apply;
 mod burst;
 mod cgroup;
 mod count;
+mod measure;
 mod network;
 mod persist;
 mod print;
@@ -36,6 +37,9 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
         return apply::restore(&args.state);
     }
     let ask = Ask::of_doctor(args)?;
+    if args.measure {
+        return measure::tcp_mem(&ask);
+    }
     let facts = Facts::read(&ask)?;
     let prediction = Prediction::new(&facts, &ask);
     text::print(&print::render(

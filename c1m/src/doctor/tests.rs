@@ -137,8 +137,8 @@ fn descriptors_and_files_bind() {
     assert_binds(&some, "--processes 3", "descriptors", 3 * 19_994);
     // (100,000 − 1,000) ÷ 2, less what 1,048,570 connections' worth of workers have open.
     let files = with(|f| f.host.file_max = Some(100_000));
-    assert_binds(&files, "", "files", 49_499);
-    assert_binds(&files, "--end server", "files", 98_998);
+    assert_binds(&files, "", "files", 49_475);
+    assert_binds(&files, "--end server", "files", 98_974);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn who_has_cap_sys_admin_is_exempt_from_file_max() {
     assert!(prediction.binding().is_none());
     let judged = &finding(&prediction, "files").judged;
     assert!(judged.here.contains("exempt"), "{judged:?}");
-    assert_eq!(judged.need, "users: up to 4,499");
+    assert_eq!(judged.need, "users: up to 4,475");
 }
 
 #[test]

@@ -163,3 +163,34 @@ fn without_a_number_the_client_takes_what_the_host_can_hold() {
     server.wait_held(754);
     drop(client);
 }
+
+#[test]
+fn data_that_waits_takes_the_pages_that_were_foretold() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("TCP's pages are those of the host: their prediction is tested as root only");
+        return;
+    }
+    // 2 % of so many pages are more than what the kernel keeps apart for each CPU (SK_MEMORY_PCPU_RESERVE).
+    let net = Net::new();
+    for (queued, pages_each, connections) in
+        [(1_000, 1, 4_000), (16_000, 5, 2_000), (60_000, 15, 2_000)]
+    {
+        let args = format!("--queued {queued} --connections {connections}");
+        let done = doctor(&net, None, &format!("{args} --measure"));
+        let said = String::from_utf8(done.stdout).expect("text");
+        let numbers: Vec<u64> = said
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let &[held, bytes, pages] = numbers.as_slice() else {
+            panic!("{said}{}", String::from_utf8_lossy(&done.stderr));
+        };
+        assert_eq!((held, bytes), (connections, queued));
+        println!(
+            "{queued} bytes each: {pages} pages, {} foretold",
+            connections * pages_each
+        );
+        // Others on this host have pages, too: no fewer than these.
+        assert!(pages * 100 >= connections * pages_each * 85, "{said}");
+    }
+}
