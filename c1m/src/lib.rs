@@ -17,6 +17,7 @@ pub mod netns;
 pub mod options;
 pub mod report;
 pub mod run;
+pub mod slow;
 pub mod trace;
 pub mod verdict;
 pub mod watch;

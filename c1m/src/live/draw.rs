@@ -54,7 +54,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
     boxed(
         frame,
         workers,
-        &format!(" {} workers ", scene.run.workers.len()),
+        &format!(
+            " {} workers: held, in flight, lost ",
+            scene.run.workers.len()
+        ),
         rows,
     );
     let rows = cpu_lines(&scene.host, usize::from(cpus.height.saturating_sub(2)));

@@ -50,9 +50,4 @@ impl Lines {
             self.last = Some((Instant::now(), line));
         }
     }
-
-    /// Whether anything was said.
-    pub(super) fn end(self) -> bool {
-        self.last.is_some()
-    }
 }

@@ -20,6 +20,7 @@ use crate::{
     load::{client::ClientRun, outcome::Outcome},
     options::{ClientPlan, Identity},
     report::record::Record,
+    slow::Slow,
     watch::{Sighting, Watch, moment::Moment},
 };
 
@@ -34,11 +35,13 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     }
     let plan = ClientPlan::new(&args)?;
     let metrics = metrics(trace, &args.metrics, "client", &plan.target.to_string()).await?;
+    let loading = trace.map(|_| Slow::new("loading the tracer, and counting what stands"));
     let mut watch = Watch::begin(
         filter(trace, vec![plan.target.port()], true)?,
         Some(plan.target.ip()),
         trace.is_some(),
     )?;
+    drop(loading);
     let run_as = trace.and_then(|_| Identity::of_sudo());
     let as_root = run_as.is_none() && rustix::process::geteuid().is_root();
     let hold = plan.hold;
@@ -51,7 +54,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         () = keys.end() => Ok(()),
     };
     interrupt.second_kills();
-    show.end("counting who stands, and judging every attempt");
+    show.end();
     let report = match done {
         Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
@@ -167,6 +170,7 @@ async fn report(
     mut sampler: Sampler,
     as_root: bool,
 ) -> anyhow::Result<Report> {
+    let _judging = Slow::new("counting who stands, and judging every attempt");
     watch.drain().await?;
     client.freeze().await?;
     sampler.end(&moment(client, watch), watch);

@@ -22,6 +22,7 @@ use crate::{
     live::{Show, scene::RunView},
     options::Identity,
     report::{record::Record, text::thousands},
+    slow::Slow,
     watch::Watch,
 };
 
@@ -41,7 +42,9 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     let mut sampler = Sampler::from_now(metrics.clone());
     let mut filter = filter(Some(&args), Vec::new(), false)?;
     filter.foreign = true;
+    let loading = Slow::new("loading the tracer, and counting what stands");
     let mut watch = Watch::begin(filter, None, true)?;
+    drop(loading);
     let mut workload = match args.workload.is_empty() {
         true => None,
         false => Some(Workload::start(&args.workload, Identity::of_sudo())?),
@@ -62,7 +65,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         () = keys.end() => {}
     }
     interrupt.second_kills();
-    show.end("counting who stands, and judging what did not stay");
+    show.end();
     let record = report(&args, &mut watch, sampler, started, ended).await;
     if let Some(workload) = workload {
         workload.end().await?;
@@ -142,6 +145,7 @@ async fn report(
     started: (Instant, SystemTime),
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
+    let _judging = Slow::new("counting who stands, and judging what did not stay");
     let sighting = watch.end()?;
     sampler.end(&watch.server_moment().unwrap_or_default(), watch);
     let mut ledger = watch.book_server(&sighting).await?;

@@ -14,6 +14,7 @@ use crate::{
     load::server::ServerRun,
     options::{Identity, ServerPlan},
     report::record::Record,
+    slow::Slow,
     watch::{Watch, moment::Moment},
 };
 
@@ -26,11 +27,13 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let metrics = metrics(trace, &args.metrics, "server", &plan.listen.to_string()).await?;
     let mut sampler = Sampler::from_now(metrics.clone());
     let backlog = plan.backlog;
+    let loading = trace.map(|_| Slow::new("loading the tracer, and counting what stands"));
     let mut watch = Watch::begin(
         filter(trace, vec![plan.listen.port()], false)?,
         None,
         trace.is_some(),
     )?;
+    drop(loading);
     let run_as = trace.and_then(|_| Identity::of_sudo());
     let mut server = ServerRun::start(plan, run_as).await?;
     eprintln!("c1m: listening on {}, backlog {backlog}", server.address());
@@ -41,7 +44,7 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         () = keys.end() => Ok(()),
     };
     interrupt.second_kills();
-    show.end("counting who stands, and judging what did not stay");
+    show.end();
     let record = match done {
         Ok(()) => report(&server, &mut watch, sampler, started).await,
         Err(error) => Err(error),
@@ -107,6 +110,7 @@ async fn report(
     mut sampler: Sampler,
     started: (Instant, SystemTime),
 ) -> anyhow::Result<Record> {
+    let _judging = Slow::new("counting who stands, and judging what did not stay");
     let totals = server.totals();
     let sighting = watch.end()?;
     sampler.end(&moment(server, watch), watch);
