@@ -27,6 +27,8 @@ const FILES_OF_SUPERVISOR: u64 = 24;
 const NO_LIMIT: u64 = 1 << 60;
 /// What a segment of payload takes besides, in bytes (`SKB_TRUESIZE`): the head of the buffer and its descriptor.
 const SEGMENT_OVERHEAD_BYTES: u64 = 1_024;
+/// As long as one gets on one host before it is split, in bytes.
+const SEGMENT_BYTES_MAX: u64 = 32_768;
 /// A page, in bytes.
 const PAGE_BYTES: u64 = 4_096;
 pub(super) fn power_of_two(needed: u64) -> u64 {
@@ -209,12 +211,16 @@ pub(super) fn memory_cgroup(facts: &Facts, ask: &Ask) -> Option<Judged> {
     })
 }
 
-/// Pages that wait at one end of each connection.
+/// Pages that wait at one end of each connection. A sender splits what is longer than half of the receiver's first window
+/// (`tcp_bound_to_half_wnd`), and each further part takes a page of its own. Measured on 6.18 with 1 to 65,000 bytes.
 fn queued_pages(ask: &Ask) -> u64 {
-    match ask.queued_bytes {
-        0 => 0,
-        bytes => (bytes + SEGMENT_OVERHEAD_BYTES).div_ceil(PAGE_BYTES),
-    }
+    let segments = ask.queued_bytes.div_ceil(SEGMENT_BYTES_MAX);
+    let bytes = ask
+        .queued_bytes
+        .saturating_add(segments.saturating_mul(SEGMENT_OVERHEAD_BYTES));
+    bytes
+        .div_ceil(PAGE_BYTES)
+        .saturating_add(segments.saturating_sub(1))
 }
 
 pub(super) fn tcp_mem(facts: &Facts, ask: &Ask) -> Option<Judged> {

@@ -1,7 +1,11 @@
-//! Predictions of `c1m doctor`, run into: with limits of the test's own, in a network namespace of its own. Those of the
-//! whole host (files, TCP's buffers) are run into in a virtual machine, `cargo xtask vm`.
+//! Predictions of `c1m doctor`, run into: with limits of the test's own, in a network namespace of its own. Of TCP's
+//! buffers, which are the whole host's, it is tested what each connection takes.
 
-use std::{fs, net::SocketAddr, process::Output};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    process::Output,
+};
 
 use super::rig::{LIMIT, Net, Process, Server, lines_of, until};
 
@@ -72,6 +76,10 @@ fn as_many_stand_as_descriptors_allow() {
         done.record["standing"].as_u64().expect("a number"),
     );
     drop(server);
+    // Its workers end after it.
+    until("the port is free", || {
+        net.run(|| TcpListener::bind(address).ok())
+    });
 
     // Both ends with these limits: so many stand, and for one more the client has no worker.
     let server = net.server(address, Some(64), "");
@@ -173,7 +181,7 @@ fn data_that_waits_takes_the_pages_that_were_foretold() {
     // 2 % of so many pages are more than what the kernel keeps apart for each CPU (SK_MEMORY_PCPU_RESERVE).
     let net = Net::new();
     for (queued, pages_each, connections) in
-        [(1_000, 1, 4_000), (16_000, 5, 2_000), (60_000, 15, 2_000)]
+        [(1_000, 1, 4_000), (16_000, 5, 2_000), (60_000, 17, 2_000)]
     {
         let args = format!("--queued {queued} --connections {connections}");
         let done = doctor(&net, None, &format!("{args} --measure"));
