@@ -91,9 +91,14 @@ pub struct Config {
     pub time_wait_syn: u32,
     /// Arguments of the `tcp_retransmit_skb` tracepoint: 2, later 3.
     pub retransmit_skb_args: u32,
+    /// Arguments of `tcp_check_req`.
+    pub check_req_args: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 8);
+const _: () =
+    assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 16);
 
 /// Phases of a trace, the one word of the `PHASE` map.
 pub mod phase {

@@ -31,8 +31,12 @@ pub mod ack_refusal {
     pub const NO_CHILD: usize = 2;
     /// Likewise, by syncookie.
     pub const NO_CHILD_COOKIE: usize = 3;
+    /// It failed a check of the request's (`tcp_check_req`): its timestamp or its window.
+    pub const CHECK: usize = 4;
+    /// It brought no data, and the listener waits for some (TCP_DEFER_ACCEPT). Forgotten when data comes.
+    pub const DEFERRED: usize = 5;
     /// How many kinds there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 6;
 }
 
 /// Which handshake segment a [`SkbDrop`] tells of: the index into [`Facts::skb_drops`].
@@ -213,8 +217,6 @@ pub struct Facts {
     /// How often connect() gave up this tuple before it sent a SYN (`inet_hash_connect`): port 0 means that no
     /// port was free. Counted over all attempts of the tuple.
     pub unsent: u32,
-    /// Zero.
-    pub pad_end: u32,
     /// Segments after the handshake's first two, of either end, that the packet filter dropped.
     pub filtered: SkbDrop,
 }
@@ -235,7 +237,7 @@ const _: () = {
     assert!(size_of::<SkbDrop>() == 16);
     assert!(size_of::<End>() == 24);
     assert!(size_of::<QueueState>() == 16);
-    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 8 + 8 + 16);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 12 + 4 + 16);
     assert!(core::mem::offset_of!(Facts, client) == 48);
     assert!(core::mem::offset_of!(Facts, queue) == 96);
     assert!(core::mem::offset_of!(Facts, syn_drops) == 112);

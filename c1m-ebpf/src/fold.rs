@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
     config::phase,
-    fact::{End, Facts, QueueState, SkbDrop, end_flag, last_drop},
+    fact::{End, Facts, QueueState, SkbDrop, ack_refusal, end_flag, last_drop},
     stats::{Stats, hook},
     tuple::Tuple,
 };
@@ -170,6 +170,15 @@ pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState) {
     }
     facts.queue = *queue;
     dropped(facts, last_drop::LISTENER + class as u8);
+}
+
+/// The attempt's data came, for which its listener had waited: that it did is forgotten.
+#[inline(always)]
+pub(crate) fn no_longer_deferred(facts: &mut Facts) {
+    facts.ack_refusals[ack_refusal::DEFERRED] = 0;
+    if facts.last_drop == last_drop::ACK + ack_refusal::DEFERRED as u8 {
+        facts.last_drop = last_drop::NONE;
+    }
 }
 
 /// A listener refused the attempt's final ACK.

@@ -98,6 +98,8 @@ pub(crate) struct Window {
     pub(crate) request: Request,
     /// `tcp_v4_syn_recv_sock` or `tcp_v6_syn_recv_sock`.
     pub(crate) child: Child,
+    /// `tcp_check_req`.
+    pub(crate) check: Check,
     /// `reqsk_timer_handler`.
     pub(crate) timer: Timer,
     /// The socket that `tcp_check_oom`, `inet_twsk_alloc` or `tcp_twsk_unique` looks at.
@@ -142,6 +144,17 @@ pub(crate) struct Child {
     pub(crate) ack: u64,
     /// Whether there is no request that it would belong to: it brought a syncookie.
     pub(crate) by_cookie: u64,
+}
+
+/// A check of a request under way.
+#[repr(C)]
+pub(crate) struct Check {
+    /// The listener; 0 for none under way.
+    pub(crate) listener: u64,
+    /// What came for the request.
+    pub(crate) segment: u64,
+    /// The request.
+    pub(crate) request: u64,
 }
 
 /// A request's timer under way.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{config::changed, state, stats::event, tuple::Tuple};
+use c1m_common::{config::changed, state, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -16,7 +16,7 @@ use crate::{
     ledger::{
         Ledger,
         census::{self, Listener, Side, Socket},
-        counters::{At, Counters, Rises},
+        counters::{Counters, Rises},
         server::{Before, book},
     },
     netns::Netns,
@@ -24,7 +24,7 @@ use crate::{
     trace::{
         Filter, Tracer,
         cost::Cost,
-        hooks::{Backend, Choice, Fact},
+        hooks::Choice,
         read::{Names, Snapshot},
     },
     verdict::{Context, Sight, crosscheck::crosscheck},
@@ -35,6 +35,7 @@ pub mod moment;
 mod owner;
 mod queue;
 pub mod seen;
+mod sight;
 
 /// A watched run.
 pub struct Watch {
@@ -258,36 +259,6 @@ impl Watch {
                 .filter(|index| self.target.is_none() || *index == 0)
                 .collect(),
             server,
-        }
-    }
-
-    /// Whether `fact` is seen in the functions that make it, and not inferred.
-    fn is_seen_in_functions(&self, fact: Fact) -> bool {
-        let taken = self.tracer.iter().flat_map(|tracer| &tracer.choice.taken);
-        let mut told = taken.filter(|hook| hook.fact == fact);
-        told.any(|hook| hook.backend != Backend::Tracepoint)
-    }
-
-    fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
-        let choice = self.tracer.as_ref().map(|tracer| &tracer.choice);
-        let has = |fact| choice.is_some_and(|choice| choice.has(fact));
-        let lacks = |fact| choice.is_some_and(|choice| choice.lacks(fact));
-        let rose = |name: &str, at| rises.get(name, at) > 0;
-        Sight {
-            states: has(Fact::States) && has(Fact::StatesByNetwork),
-            drops: has(Fact::Drops) && !lacks(Fact::DropReasons),
-            syns: has(Fact::SynDrops),
-            acks: has(Fact::AckRefusals),
-            conntrack: has(Fact::ConntrackFull),
-            resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
-            server_end,
-            evidence_lost: !snapshot.lost.is_empty(),
-            drops_lost: snapshot.lost_drops(),
-            conntrack_dropped: rose("ConntrackDrop", At::Both)
-                || rose("ConntrackEarlyDrop", At::Both),
-            cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
-            listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
-            request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
         }
     }
 

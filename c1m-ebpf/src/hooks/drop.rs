@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
     config::{PLACE_OF_FILTER, PLACES_MAX},
-    fact::{QueueState, SkbDrop, drop_flag, segment as kind, why},
+    fact::{QueueState, SkbDrop, ack_refusal, drop_flag, segment as kind, why},
     state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
     stats::hook,
     tuple::Tuple,
@@ -14,7 +14,7 @@ use super::{
     reason::{is_discarded, receiver_flags, taken},
 };
 use crate::{
-    fold::{NOBODY, entry, entry_of, existing, segment_dropped},
+    fold::{NOBODY, ack_refused, entry, entry_of, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
     maps::{Window, config, folding, offset, stats, window},
@@ -51,6 +51,8 @@ struct Event {
 struct Receiver {
     flags: u8,
     queue: QueueState,
+    /// It is a listener that waits for data (TCP_DEFER_ACCEPT).
+    defers: bool,
 }
 
 #[inline(always)]
@@ -63,6 +65,7 @@ fn freed(event: &Event) -> Option<()> {
     if window.refused == event.skb.0 {
         // The listener's refusal was told where it happened; the next buffer may lie at the same place.
         window.refused = 0;
+        window.decided = 0;
         return None;
     }
     let conntrack_full = core::mem::take(&mut window.conntrack_full) != 0;
@@ -222,12 +225,14 @@ fn receiver(sk: Ptr) -> Receiver {
     let mut receiver = Receiver {
         flags: 0,
         queue: NO_QUEUE,
+        defers: false,
     };
     match sock_state(sk) {
         None => {}
         Some(LISTEN) => {
             receiver.flags = drop_flag::RX_LISTENER;
             receiver.queue.listeners = 1;
+            receiver.defers = sk.read::<u8>(offset!(reqsk_defer_accept)).unwrap_or(0) != 0;
             if listeners::queue(sk, &mut receiver.queue) == Some(true) {
                 receiver.flags |= drop_flag::ACCEPT_QUEUE_FULL;
             }
@@ -302,6 +307,11 @@ fn ack_freed(
     let for_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
     let full = drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0;
     if drop.flags & (drop_flag::RX_OTHER | drop_flag::RX_TIME_WAIT) != 0 {
+        return None;
+    }
+    if !told && !full && receiver.defers && ack.bare {
+        let facts = entry_of(tuple, ack.syn_sequence, hook::DROP)?;
+        ack_refused(facts, ack_refusal::DEFERRED, &receiver.queue);
         return None;
     }
     if !(told || for_listener && full) {

@@ -20,8 +20,8 @@ use crate::{
     },
     kernel::{Ptr, Side, is_traced_namespace, sock_inum, sock_state, traced_request},
     listeners::{self, NO_QUEUE, classify},
-    maps::{Child, Window, config, folding, offset, phase, stats, window},
-    segment::Header,
+    maps::{Check, Child, Window, config, folding, offset, phase, stats, window},
+    segment::{ACK, FIN, Header, RST, SYN},
 };
 
 // `int tcp_conn_request(struct request_sock_ops *rsk_ops, const struct tcp_request_sock_ops *af_ops,
@@ -239,6 +239,83 @@ fn no_child(window: &mut Window) -> Option<()> {
     }
     // The ACK's number is one above the SYN's, also if it brings data.
     let facts = entry_of(&tuple, header.sequence.wrapping_sub(1), hook::CHILD)?;
+    ack_refused(facts, kind, &queue);
+    Some(())
+}
+
+// `struct sock *tcp_check_req(struct sock *sk, struct sk_buff *skb, struct request_sock *req, bool fastopen,
+// bool *lost_race [, enum skb_drop_reason *drop_reason])`: none for what it drops.
+/// Entry, for the return that tells no arguments.
+#[kprobe]
+pub(crate) fn k_request_check(ctx: ProbeContext) -> u32 {
+    if let Some(window) = window() {
+        window.check = check(&ctx);
+    }
+    0
+}
+
+#[inline(always)]
+fn check(args: &impl Arguments) -> Check {
+    Check {
+        listener: args.pointer(0).0,
+        segment: args.pointer(1).0,
+        request: args.pointer(2).0,
+    }
+}
+
+/// Return: without a socket the segment was dropped.
+#[kretprobe]
+pub(crate) fn kr_request_check(ctx: RetProbeContext) -> u32 {
+    if let Some(window) = window() {
+        if ctx.ret::<u64>() == 0 {
+            let _ = check_failed(window);
+        }
+        window.check.listener = 0;
+    }
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_request_check(ctx: FExitContext) -> i32 {
+    if returned(&ctx, config!(check_req_args)) == Some(0)
+        && let Some(window) = window()
+    {
+        window.check = check(&ctx);
+        let _ = check_failed(window);
+    }
+    0
+}
+
+#[inline(always)]
+fn check_failed(window: &mut Window) -> Option<()> {
+    let Window { check, refused, .. } = window;
+    let (listener, segment) = (Ptr(check.listener), Ptr(check.segment));
+    // The function that makes the child was asked, and told already.
+    if *refused == segment.0 || !folding() || sock_state(listener) != Some(LISTEN) {
+        return None;
+    }
+    let header = Header::of(segment)?;
+    let mut tuple = NOBODY;
+    if header.flags & (SYN | RST | ACK) != ACK
+        || header.traced(&mut tuple)? != Side::Client
+        || !is_traced_namespace(sock_inum(listener)?)
+    {
+        return None;
+    }
+    let defers = listener.read::<u8>(offset!(reqsk_defer_accept))? != 0;
+    let kind = match defers && !header.has_payload() && header.flags & FIN == 0 {
+        true => ack_refusal::DEFERRED,
+        false => ack_refusal::CHECK,
+    };
+    let mut queue = NO_QUEUE;
+    listeners::queue(listener, &mut queue)?;
+    queue.listeners = 1;
+    *refused = segment.0;
+    let facts = match Ptr(check.request).read(offset!(rcv_isn)).unwrap_or(0) {
+        0 => entry(&tuple, hook::CHILD)?,
+        sequence => entry_of(&tuple, sequence, hook::CHILD)?,
+    };
     ack_refused(facts, kind, &queue);
     Some(())
 }

@@ -11,7 +11,10 @@ use c1m_common::{
 };
 
 use crate::{
-    fold::{NOBODY, end, entry, entry_of, existing, has_entries, note_changed, now_ns},
+    fold::{
+        NOBODY, end, entry, entry_of, existing, has_entries, no_longer_deferred, note_changed,
+        now_ns,
+    },
     kernel::{Ptr, Side, current_is_exiting, fill_tuple, is_tcp, syn_sequence, traced_side},
     listeners,
     maps::{config, offset, phase, stats},
@@ -186,7 +189,10 @@ fn established(side: Side, tuple: &Tuple) {
     if let Some(facts) = existing(tuple) {
         match side {
             Side::Client => facts.client_established_ns = now_ns(),
-            Side::Server => facts.server_established_ns = now_ns(),
+            Side::Server => {
+                facts.server_established_ns = now_ns();
+                no_longer_deferred(facts);
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use anyhow::bail;
 
-use super::{Cause, Phase, Row, TABLE};
+use super::{Cause, Phase, Row, SCENARIO_ONLY, TABLE};
 use crate::{
     cli::CausesArgs,
+    lab::LABS,
     report::text::{clean, print, width_of_stdout, wrap},
 };
 
@@ -80,7 +81,11 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
         true => "yes: by a retransmit, by data sent later, or once there is room",
         false => "no",
     };
-    let lab = row.lab.map(|lab| format!("c1m lab {lab}"));
+    let labs = LABS.iter().filter(|lab| lab.cause == row.slug);
+    let labs: Vec<&str> = labs.map(|lab| lab.name).collect();
+    let labs = (!labs.is_empty()).then(|| format!("c1m lab {}", labs.join(" ")));
+    let scenario = SCENARIO_ONLY.iter().find(|(cause, _)| *cause == row.cause);
+    let scenario = scenario.map(|(_, why)| (*why).to_owned());
     let fields = [
         ("where", Some(row.phase.title().to_owned())),
         ("client sees", Some(row.client_sees.to_owned())),
@@ -90,7 +95,8 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
         ("told by", Some(row.hooks.join(", "))),
         ("host counter", row.counter.map(str::to_owned)),
         ("what to do", Some(row.remedy.to_owned())),
-        ("provoked by", lab),
+        ("proven by", labs),
+        ("tested by scenario only", scenario),
     ];
     fields
         .into_iter()
@@ -120,7 +126,7 @@ pub fn markdown() -> String {
         ));
         for (name, text) in fields(row).iter().filter(|(name, _)| *name != "where") {
             let text = match *name {
-                "provoked by" => format!("`{text}`"),
+                "proven by" => format!("`{text}`"),
                 _ => escape(text),
             };
             out.push_str(&format!("- {name}: {text}\n"));

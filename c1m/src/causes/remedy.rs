@@ -57,11 +57,9 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
         | Cause::AcceptQueueFullAck
         | Cause::AcceptQueueFullReset
         | Cause::AcceptQueueFullCookie => backlog(context),
-        Cause::CpuBacklog => doubled(
-            "net.core.netdev_max_backlog",
-            context.host.netdev_max_backlog,
-        ),
+        Cause::CpuBacklog => cpu_backlog(context),
         Cause::ConntrackFull => conntrack(context),
+        Cause::Neighbour => life::neighbour(context),
         Cause::ServerExited | Cause::ClientExited => exited(context),
         Cause::ClosedByServer => closed_by_server(context),
         Cause::TimeWaitHit => life::time_wait_hit(context),
@@ -345,6 +343,15 @@ fn doubled(name: &str, now: Option<u64>) -> Option<Remedy> {
     let raise = Fix::sysctl(Who::Server, name, next);
     let short = name.rsplit('.').next().unwrap_or(name);
     let text = format!("{short} is {}: {raise}", thousands(now));
+    Some(Remedy::with(text, [raise]))
+}
+
+/// Room for what was dropped, as if all of it had come at once.
+fn cpu_backlog(context: &RemedyContext) -> Option<Remedy> {
+    let now = context.host.netdev_max_backlog?;
+    let needed = power_of_two(now.saturating_add(context.lost));
+    let raise = Fix::sysctl(Who::Server, "net.core.netdev_max_backlog", needed);
+    let text = format!("netdev_max_backlog is {}: {raise}", thousands(now));
     Some(Remedy::with(text, [raise]))
 }
 

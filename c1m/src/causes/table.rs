@@ -289,7 +289,7 @@ pub static TABLE: &[Row] = &[
         recoverable: true,
         remedy: "raise net.netfilter.nf_conntrack_max (and hashsize with it), or take this traffic out of \
                  tracking with a notrack rule",
-        lab: None,
+        lab: Some("conntrack-full"),
     },
     Row {
         cause: BpfOrTcDrop,
@@ -338,7 +338,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("softnet dropped"),
         recoverable: true,
         remedy: "raise net.core.netdev_max_backlog, or lower the rate of attempts",
-        lab: None,
+        lab: Some("cpu-backlog"),
     },
     Row {
         cause: RpFilter,
@@ -369,9 +369,9 @@ pub static TABLE: &[Row] = &[
         server_sees: "nothing",
         facts: &["kfree_skb(SYN) with a reason NEIGH_*"],
         hooks: &["kfree_skb", "inet_sk_error_report"],
-        counter: None,
+        counter: Some("neighbour table_fulls"),
         recoverable: true,
-        remedy: "ip neigh show; for a full table raise net.ipv4.neigh.default.gc_thresh1, 2 and 3",
+        remedy: "ip neigh show; for a full table raise net.ipv4.neigh.default.gc_thresh3 (net.ipv6… likewise)",
         lab: Some("neighbour"),
     },
     Row {
@@ -535,7 +535,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("ListenDrops"),
         recoverable: true,
         remedy: "see to memory (memory.max, tcp_mem) and to a route back to the client",
-        lab: None,
+        lab: Some("no-request-memory"),
     },
     Row {
         cause: TimeWaitHit,
@@ -800,9 +800,11 @@ pub static TABLE: &[Row] = &[
         client_sees: "half-open until a later segment passes",
         server_sees: "nothing",
         facts: &[
-            "kfree_skb(ACK) with reason TCP_RFC7323_PAWS, TCP_RFC7323_TSECR or TCP_OVERWINDOW",
+            "tcp_check_req() returned no socket for an ACK, or kfree_skb(ACK) with reason TCP_RFC7323_PAWS, \
+             TCP_RFC7323_TSECR or TCP_OVERWINDOW",
+            "or a bare ACK was freed for a listener with TCP_DEFER_ACCEPT, and nothing came after it",
         ],
-        hooks: &["kfree_skb"],
+        hooks: &["tcp_check_req (fexit, kretprobe)", "kfree_skb"],
         counter: Some("PAWSEstab"),
         recoverable: true,
         remedy: "look for a middlebox that rewrites timestamps; with TCP_DEFER_ACCEPT the client has to \

@@ -13,6 +13,7 @@ use c1m_common::state;
 
 pub(super) use super::link::OWN_HARDWARE;
 use super::{
+    Skip,
     fix::Fixes,
     host, plain,
     process::{self, POLL, Place, Process, tool},
@@ -98,6 +99,13 @@ impl Bench {
             setup,
         };
         bench.fix_sysctls(&bench.ns)?;
+        let (host, names) = &bench.setup.host;
+        for (name, value) in bench.setup.fixes.sysctls() {
+            // What the first run set is in force until the lab's end.
+            if names.contains(&name) {
+                write_sysctl(host, name, value)?;
+            }
+        }
         for address in bench.setup.fixes.addresses() {
             bench.ip(None, &format!("addr add {address} dev lo"))?;
         }
@@ -129,6 +137,17 @@ impl Bench {
     /// Whether this is the lab's second run, with the settings that the report of the first one named.
     pub(super) fn is_fixed(&self) -> bool {
         !self.setup.fixes.is_empty()
+    }
+
+    /// For a lab that tracepoints cannot be exact in. Errors: a [`Skip`] if this kernel has nothing else; if tracepoints
+    /// were asked for, what they say is to be seen.
+    pub(super) fn needs_functions(&self) -> anyhow::Result<()> {
+        let kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
+        if self.setup.hooks == Hooks::Auto && !kprobes {
+            let why = "only a function tells it, and this kernel has no kprobes";
+            return Err(Skip(why.to_owned()).into());
+        }
+        Ok(())
     }
 
     /// What decides the numbers of a lab that has some to decide: `--seed`.

@@ -14,17 +14,27 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use super::{Lab, Skip};
+use super::Skip;
 
 /// Which labs change which settings of the whole host.
-const CHANGES: &[(&str, &[&str])] = &[("enfile", &["fs.file-max"])];
+const CHANGES: &[(&str, &[&str])] = &[
+    ("enfile", &["fs.file-max"]),
+    ("conntrack-full", &["net.netfilter.nf_conntrack_max"]),
+    ("cpu-backlog", &["net.core.netdev_max_backlog"]),
+    (
+        "neighbour-table-full",
+        &["net.ipv4.neigh.default.gc_thresh3"],
+    ),
+    ("memory-pressure-orphans", &["net.ipv4.tcp_max_orphans"]),
+    ("memory-pressure-tcp-mem", &["net.ipv4.tcp_mem"]),
+];
 
 /// What the keeper says when it has the old values.
 const KEPT: &str = "kept";
 
 /// The settings of the whole host that a lab changes.
-pub(super) fn changed_by(lab: &Lab) -> &'static [&'static str] {
-    let row = CHANGES.iter().find(|(name, _)| *name == lab.name);
+pub(super) fn changed_by(lab: &str) -> &'static [&'static str] {
+    let row = CHANGES.iter().find(|(name, _)| *name == lab);
     row.map_or(&[], |(_, settings)| settings)
 }
 

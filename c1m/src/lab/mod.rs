@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 mod ack;
+mod backlog;
 mod bench;
 mod bpf;
 mod cgroup;
@@ -27,6 +28,7 @@ mod line;
 mod link;
 mod listener;
 mod local;
+mod memory;
 mod mixed;
 mod notes;
 mod path;

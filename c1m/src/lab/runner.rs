@@ -139,7 +139,7 @@ impl Shop {
                 line: format!("{}not for foreign programs: {why}", lab.head()),
             });
         }
-        let settings = host::changed_by(lab.lab);
+        let settings = host::changed_by(lab.lab.name);
         if settings.is_empty() {
             return self.run_twice(lab);
         }
@@ -249,7 +249,7 @@ impl Shop {
 fn several(labs: &[Show], jobs: usize, shop: &Shop) -> Sum {
     let (alone, others): (Vec<Show>, Vec<Show>) = labs
         .iter()
-        .partition(|show| !host::changed_by(show.lab).is_empty());
+        .partition(|show| !host::changed_by(show.lab.name).is_empty());
     let sum = side_by_side(&others, jobs, shop, Sum::default());
     side_by_side(&alone, 1, shop, sum)
 }
@@ -331,7 +331,7 @@ fn inside(lab: &Show, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow:
         .context("cannot enter the lab's network namespace")?;
     let fixes = plan.as_ref().map(|plan| plan.fixes.clone());
     let setup = Setup {
-        host: (host, host::changed_by(lab.lab)),
+        host: (host, host::changed_by(lab.lab.name)),
         hooks: args.hooks,
         seed: args.seed,
         programs: lab.programs,

@@ -1,19 +1,20 @@
 //! Labs of ends that no longer hear from each other, because what they send gets lost on a way that neither
 //! sees.
 
-use std::time::Duration;
+use std::{io::Write as _, os::fd::AsFd as _, time::Duration};
 
+use anyhow::ensure;
 use socket2::TcpKeepalive;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED},
-    foreign::Foreign,
+    bench::{Bench, ESTABLISHED, PORT},
+    foreign::{Foreign, connect, set_tcp},
     process::Place,
     route::{FAR, FAR_IPV6, Route},
     truth::Truth,
 };
-use crate::ledger::census::Side;
+use crate::ledger::{census::Side, counters::Counters};
 
 /// Connections of each of the two sources.
 const PER_SOURCE: u64 = 20;
@@ -56,6 +57,39 @@ fn expired(
 
 fn client(target: &str, sources: &str) -> String {
     format!("--target {target} --sources {sources} --ips 2 --per-ip {PER_SOURCE} --hold 60s")
+}
+
+/// The server waits for data before it accepts (TCP_DEFER_ACCEPT), and its clients wait for it to speak first. Other
+/// clients, of a program of the lab's, speak.
+pub(super) fn deferred(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    /// Longer than the lab lasts.
+    const WAIT_S: i32 = 600;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, 1024)?;
+    server.set(|listener| set_tcp(listener.as_fd(), libc::TCP_DEFER_ACCEPT, WAIT_S))?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {PER_SOURCE} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every client stands, and its request waits", || {
+        traced.must_run()?;
+        Ok(bench.clients(ESTABLISHED)? == PER_SOURCE && bench.requests(&bench.ns)? == PER_SOURCE)
+    })?;
+    let mut speakers = connect(target, PER_SOURCE as usize)?;
+    for speaker in &mut speakers {
+        speaker.write_all(b"hello")?;
+    }
+    bench.until("who spoke is accepted", || {
+        Ok(server.accept(speakers.len())? == speakers.len())
+    })?;
+    let dropped = Counters::read(&bench.ns)?.get("TcpExtTCPDeferAcceptDrop");
+    ensure!(
+        dropped == 2 * PER_SOURCE,
+        "{dropped} ACKs were deferred, not {}",
+        2 * PER_SOURCE
+    );
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(PER_SOURCE, &[("ack-rejected", PER_SOURCE)]);
+    Ok(vec![Outcome { truth, run }])
 }
 
 /// The link to one source is cut while the server waits for an answer to its data: retransmits.

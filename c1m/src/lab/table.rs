@@ -1,8 +1,8 @@
 //! The labs' table: a lab after the other, in the order of a connection's life.
 
 use super::{
-    Lab, ack, child, close, fastopen, gone, injected, life, limits, listener, local, mixed, notes,
-    path, policy, ports, reuse, rewrite, rules, silence, syn, teardown,
+    Lab, ack, backlog, child, close, fastopen, gone, injected, life, limits, listener, local,
+    memory, mixed, notes, path, policy, ports, reuse, rewrite, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -140,6 +140,12 @@ pub static LABS: &[Lab] = &[
         run: rules::netfilter_in_icmp,
     },
     Lab {
+        name: "conntrack-full",
+        cause: "conntrack-full",
+        about: "the connection tracking table has no room, and a rule drops what is not tracked",
+        run: limits::conntrack_full,
+    },
+    Lab {
         name: "bpf-or-tc-drop",
         cause: "bpf-or-tc-drop",
         about: "a cgroup's BPF program drops what some of the sockets send",
@@ -158,6 +164,12 @@ pub static LABS: &[Lab] = &[
         run: path::qdisc_drop,
     },
     Lab {
+        name: "cpu-backlog",
+        cause: "cpu-backlog",
+        about: "SYNs come in one burst, longer than the CPU's input queue",
+        run: backlog::cpu_backlog,
+    },
+    Lab {
         name: "rp-filter",
         cause: "rp-filter",
         about: "the server's host has no route back to one of two sources",
@@ -168,6 +180,12 @@ pub static LABS: &[Lab] = &[
         cause: "neighbour",
         about: "nobody has the next hop's address: resolution fails",
         run: path::neighbour,
+    },
+    Lab {
+        name: "neighbour-table-full",
+        cause: "neighbour",
+        about: "the neighbour table has no room for the gateway of one of two sources",
+        run: limits::neighbour_table_full,
     },
     Lab {
         name: "icmp-error",
@@ -240,6 +258,12 @@ pub static LABS: &[Lab] = &[
         cause: "accept-queue-full-syn",
         about: "the same over IPv6",
         run: listener::accept_queue_full_syn_ipv6,
+    },
+    Lab {
+        name: "no-request-memory",
+        cause: "no-request-memory",
+        about: "the server's host has no way back to one of two sources: no request can be made",
+        run: child::no_request,
     },
     Lab {
         name: "fastopen",
@@ -368,6 +392,12 @@ pub static LABS: &[Lab] = &[
         run: rewrite::ack_rejected_ipv6,
     },
     Lab {
+        name: "ack-rejected-deferred",
+        cause: "ack-rejected",
+        about: "a server waits for data (TCP_DEFER_ACCEPT), and its clients send none",
+        run: silence::deferred,
+    },
+    Lab {
         name: "listener-gone",
         cause: "listener-gone",
         about: "a listener closes while its requests wait for their final ACK",
@@ -480,6 +510,18 @@ pub static LABS: &[Lab] = &[
         cause: "memory-pressure",
         about: "somebody ends some of a server's connections by ss -K",
         run: close::destroyed,
+    },
+    Lab {
+        name: "memory-pressure-orphans",
+        cause: "memory-pressure",
+        about: "a server closes connections whose peer is silent, more than tcp_max_orphans",
+        run: memory::orphans,
+    },
+    Lab {
+        name: "memory-pressure-tcp-mem",
+        cause: "memory-pressure",
+        about: "a server closes connections with data under way, and TCP is beyond tcp_mem",
+        run: memory::tcp_mem,
     },
     Lab {
         name: "time-wait-overflow",

@@ -3,7 +3,7 @@
 //! Such programs tell nothing. The record is made of what the kernel saw of the server's port, so the truth is the same
 //! with another reading: what the server's program ended is closed, for it was its own affair.
 
-use super::truth::Truth;
+use super::{host, truth::Truth};
 use crate::report::record::Record;
 
 /// Who runs in a lab.
@@ -23,8 +23,8 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
     ("time-wait-overflow", ALREADY),
     ("fin-wait-2-timeout", ALREADY),
     (
-        "enfile",
-        "it is shown in virtual machines alone, with c1m's programs",
+        "ack-rejected-deferred",
+        "others of the lab's own connect to its server, too",
     ),
     (
         "client-exited",
@@ -34,8 +34,14 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
 
 const ALREADY: &str = "its programs are the lab's own, and not c1m's";
 
+/// Likewise all that change settings of the whole host.
+const ALONE: &str = "it is shown in virtual machines alone, with c1m's programs";
+
 /// Why a lab cannot be shown with plain programs.
 pub(super) fn why_not_foreign(lab: &str) -> Option<&'static str> {
+    if !host::changed_by(lab).is_empty() {
+        return Some(ALONE);
+    }
     let found = NOT_FOREIGN.iter().find(|(name, _)| *name == lab);
     found.map(|(_, why)| *why)
 }

@@ -17,8 +17,17 @@ pub const SOFTNET_TIME_SQUEEZE: &str = "SoftnetTimeSqueeze";
 /// Packets that the queueing disciplines of a namespace's devices dropped (`tc -s qdisc`).
 pub const QDISC_DROPPED: &str = "QdiscDropped";
 
+/// Files with a column per counter, and how these are called here. Those of neighbours are the whole host's, and stand in
+/// its first namespace alone.
+const PER_CPU: [(&str, &str); 3] = [
+    ("/proc/thread-self/net/stat/nf_conntrack", "Conntrack"),
+    ("/proc/1/net/stat/arp_cache", "ArpCache"),
+    ("/proc/1/net/stat/ndisc_cache", "NdiscCache"),
+];
+
 /// All counters of a namespace at one moment, by the names that nstat(8) gives them: `TcpExtListenOverflows`,
-/// `TcpOutRsts`, `IpOutNoRoutes`; those of connection tracking as `ConntrackDrop`, `ConntrackInsertFailed`.
+/// `TcpOutRsts`, `IpOutNoRoutes`; those of connection tracking as `ConntrackDrop`, `ConntrackInsertFailed`, those of
+/// neighbours as `ArpCacheTableFulls`, `NdiscCacheTableFulls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     values: BTreeMap<String, u64>,
@@ -40,8 +49,10 @@ impl Counters {
             if let Ok(text) = read_net("softnet_stat") {
                 parse_softnet(&text, &mut values);
             }
-            if let Ok(text) = read_net("stat/nf_conntrack") {
-                parse_conntrack(&text, &mut values);
+            for (path, table) in PER_CPU {
+                if let Ok(text) = fs::read_to_string(path) {
+                    parse_columns(&text, table, &mut values);
+                }
             }
             if let Ok(dropped) = qdisc::dropped() {
                 values.insert(QDISC_DROPPED.to_owned(), dropped);
@@ -178,7 +189,7 @@ fn parse_softnet(text: &str, into: &mut BTreeMap<String, u64>) {
 }
 
 /// A line of names, then one line of hexadecimal columns per CPU. `entries` is the same gauge in each.
-fn parse_conntrack(text: &str, into: &mut BTreeMap<String, u64>) {
+fn parse_columns(text: &str, table: &str, into: &mut BTreeMap<String, u64>) {
     let mut lines = text.lines();
     let names: Vec<&str> = lines
         .next()
@@ -195,7 +206,7 @@ fn parse_conntrack(text: &str, into: &mut BTreeMap<String, u64>) {
             .filter(|(name, _)| **name != "entries")
         {
             let camel: String = name.split('_').map(capitalized).collect();
-            add(into, format!("Conntrack{camel}"), value);
+            add(into, format!("{table}{camel}"), value);
         }
     }
 }
@@ -279,14 +290,15 @@ mod tests {
         parse_softnet("00000b 00000a 000001\n1 f\n\nzz zz zz", &mut values);
         assert_eq!(values[SOFTNET_DROPPED], 25);
         assert_eq!(values[SOFTNET_TIME_SQUEEZE], 1);
-        parse_conntrack(
+        parse_columns(
             "entries drop insert_failed\nff 1 2\nff 10 20\n",
+            "Conntrack",
             &mut values,
         );
         assert_eq!(values["ConntrackDrop"], 17);
         assert_eq!(values["ConntrackInsertFailed"], 34);
         assert!(!values.contains_key("ConntrackEntries"));
-        parse_conntrack("", &mut values);
+        parse_columns("", "Conntrack", &mut values);
     }
 
     #[test]

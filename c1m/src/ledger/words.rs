@@ -124,6 +124,14 @@ fn refused(facts: &Facts, lines: &mut Vec<String>) {
             ack_refusal::NO_CHILD_COOKIE,
             "no socket could be made for it, by syncookie".to_owned(),
         ),
+        (
+            ack_refusal::CHECK,
+            "by its timestamp or its window".to_owned(),
+        ),
+        (
+            ack_refusal::DEFERRED,
+            "without data, and TCP_DEFER_ACCEPT waits for some".to_owned(),
+        ),
     ] {
         let count = facts.ack_refusals[kind];
         if count > 0 {

@@ -253,6 +253,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         syn_flood_action_args: args("tcp_syn_flood_action"),
         peer_is_proven_args: args("tcp_peer_is_proven"),
         twsk_alloc_args: args("inet_twsk_alloc"),
+        check_req_args: args("tcp_check_req"),
         twsk_unique_args: args("tcp_twsk_unique"),
         check_oom_args: args("tcp_check_oom"),
         alloc_empty_file_args: args("alloc_empty_file"),

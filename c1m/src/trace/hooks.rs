@@ -20,6 +20,8 @@ pub enum Fact {
     SynDrops,
     /// Final ACKs that a listener refused.
     AckRefusals,
+    /// Final ACKs that failed a check of the request.
+    AckChecks,
     /// Segments freed with a reason.
     Drops,
     /// The reason, where the event of a segment's end does not have it (before 5.17).

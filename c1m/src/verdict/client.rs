@@ -157,15 +157,21 @@ fn established(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 
 /// The client says established, the server has nothing.
 fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
+    // A request that waits for its final ACK, which the client has sent: it may have failed a check.
+    let unchecked = attempt.server == ServerEnd::Request && !context.sight.ack_checks;
+    let unexplained = match unchecked {
+        true => Cause::NotObservable,
+        false => context.sight.unexplained(),
+    };
     let Some(facts) = attempt.facts else {
         // The request of a listener that is closed goes with its timer's next look, and tells nobody.
         let unseen = context.sight.listener_closed && !context.sight.request_timers;
         return match unseen && attempt.server == ServerEnd::Absent {
             true => Cause::NotObservable,
-            false => context.sight.unexplained(),
+            false => unexplained,
         };
     };
-    if let Some(cause) = server_gone(&facts.server) {
+    if let Some(cause) = server_gone(&facts.server, context) {
         return cause;
     }
     // The server's end was reset, and not by the client's.
@@ -180,10 +186,8 @@ fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     }
     match trouble(facts, context) {
         Some(trouble) if trouble.segment == segment::ACK => trouble.cause,
-        _ if attempt.server == ServerEnd::Absent => {
-            expired(facts, context).unwrap_or(context.sight.unexplained())
-        }
-        _ => context.sight.unexplained(),
+        _ if attempt.server == ServerEnd::Absent => expired(facts, context).unwrap_or(unexplained),
+        _ => unexplained,
     }
 }
 
@@ -192,7 +196,7 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     let sight = &context.sight;
     let errno = i32::from(attempt.outcome.errno);
     if let Some(facts) = attempt.facts {
-        if let Some(cause) = server_gone(&facts.server) {
+        if let Some(cause) = server_gone(&facts.server, context) {
             return cause;
         }
         // The server's end stands, and sent no reset.

@@ -2,7 +2,7 @@
 //! source of it.
 
 use c1m_common::{
-    fact::{Facts, ack_refusal, segment, syn_drop},
+    fact::{Facts, ack_refusal, end_flag, segment, syn_drop},
     state::{CLOSE, ESTABLISHED},
     stats::Stats,
 };
@@ -79,6 +79,11 @@ static COUNTERS: &[Counter] = &[
     ),
     Counter::at_least("nf_conntrack drop", &["ConntrackDrop"], At::Both),
     Counter::at_least("qdisc dropped", &[QDISC_DROPPED], At::Both),
+    Counter::at_least(
+        "neighbour table_fulls",
+        &["ArpCacheTableFulls", "NdiscCacheTableFulls"],
+        At::Host,
+    ),
     Counter::at_least("softnet dropped", &[SOFTNET_DROPPED], At::Host),
     Counter::at_least(
         "IPReversePathFilter",
@@ -139,7 +144,7 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
     let ends = [facts.client, facts.server];
     let is_certain = match cause {
         Cause::ChildFailed => {
-            let refused = &facts.ack_refusals[ack_refusal::NO_CHILD..];
+            let refused = &facts.ack_refusals[ack_refusal::NO_CHILD..=ack_refusal::NO_CHILD_COOKIE];
             let seen: u64 = refused.iter().map(|&count| u64::from(count)).sum();
             return seen + u64::from(facts.skb_drops[segment::ACK].count);
         }
@@ -156,9 +161,14 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
         Cause::ResetQueued | Cause::ResetByPeer => ends
             .iter()
             .any(|end| end.closed_ns != 0 && (end.from, end.to) == (ESTABLISHED, CLOSE)),
-        Cause::MemoryPressure => ends
-            .iter()
-            .any(|end| names.reset_reason_name(end.reset_reason) == "TCP_ABORT_ON_MEMORY"),
+        Cause::MemoryPressure => ends.iter().any(|end| {
+            end.flags & end_flag::OUT_OF_MEMORY != 0
+                || names.reset_reason_name(end.reset_reason) == "TCP_ABORT_ON_MEMORY"
+        }),
+        // By the timestamp alone.
+        Cause::AckRejected => freed("TCP_RFC7323_PAWS"),
+        // By a full table alone.
+        Cause::Neighbour => freed("NEIGH_CREATEFAIL"),
         // By timestamps alone; only a migration that was tried.
         Cause::TimeWaitHit | Cause::SynackRejected | Cause::ListenerGone | Cause::Fastopen => false,
         _ => true,

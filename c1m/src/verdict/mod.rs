@@ -42,6 +42,8 @@ pub struct Sight {
     pub syns: bool,
     /// Final ACKs that a listener refused.
     pub acks: bool,
+    /// Final ACKs that failed a check of the request.
+    pub ack_checks: bool,
     /// Resets, sent and received.
     pub resets: bool,
     /// The server's end: its namespace is traced, and had a listener.
@@ -60,6 +62,8 @@ pub struct Sight {
     pub listener_closed: bool,
     /// Requests that were given up, by what their timer found.
     pub request_timers: bool,
+    /// Connections given up for want of memory, by the function that does it or the reset's reason.
+    pub out_of_memory: bool,
 }
 
 impl Sight {

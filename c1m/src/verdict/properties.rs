@@ -64,10 +64,10 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 synack_retransmits: counts.1,
                 last_drop: counts.2,
                 unsent: counts.3,
-                ack_refusals: [more[0], more[1], more[2], more[3]].map(|count| count % 3),
-                syns_freed_unseen: more[4] % 3,
-                requests_expired: more[5] % 3,
-                requests_orphaned: more[6] % 3,
+                ack_refusals: std::array::from_fn(|kind| more[kind] % 3),
+                syns_freed_unseen: more[ack_refusal::COUNT] % 3,
+                requests_expired: more[ack_refusal::COUNT + 1] % 3,
+                requests_orphaned: more[ack_refusal::COUNT + 2] % 3,
                 filtered: skb_drops[0],
                 ..Facts::default()
             },
@@ -75,7 +75,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 13]>().prop_map(|b| Sight {
+    any::<[bool; 15]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         syns: b[2],
@@ -89,6 +89,8 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         conntrack: b[10],
         listener_closed: b[11],
         request_timers: b[12],
+        out_of_memory: b[13],
+        ack_checks: b[14],
     })
 }
 

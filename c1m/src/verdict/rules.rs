@@ -2,7 +2,7 @@
 
 use c1m_common::{
     fact::{End, Facts, SkbDrop, ack_refusal, drop_flag, end_flag, last_drop, segment, syn_drop},
-    state::{CLOSE, ESTABLISHED, SYN_SENT},
+    state::{CLOSE, ESTABLISHED, FIN_WAIT1, SYN_SENT},
 };
 
 use super::Context;
@@ -28,6 +28,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
             ack_refusal::QUEUE_FULL if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
             ack_refusal::QUEUE_FULL => Cause::AcceptQueueFullAck,
             ack_refusal::QUEUE_FULL_COOKIE => Cause::AcceptQueueFullCookie,
+            ack_refusal::CHECK | ack_refusal::DEFERRED => Cause::AckRejected,
             _ => Cause::ChildFailed,
         };
         let segment = segment::ACK;
@@ -278,11 +279,13 @@ pub(super) fn rejected_by_rule(facts: &Facts, context: &Context<'_>) -> Option<C
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.
-pub(super) fn server_gone(end: &End) -> Option<Cause> {
+pub(super) fn server_gone(end: &End, context: &Context<'_>) -> Option<Cause> {
     if end.closed_ns == 0 || end.from != ESTABLISHED {
         return None;
     }
     let is = |flag| end.flags & flag != 0;
+    let out_of_memory = is(end_flag::OUT_OF_MEMORY)
+        || context.names.reset_reason_name(end.reset_reason) == "TCP_ABORT_ON_MEMORY";
     let cause = match (
         i32::from(end.err),
         is(end_flag::NO_SOCKET),
@@ -293,6 +296,16 @@ pub(super) fn server_gone(end: &End) -> Option<Cause> {
         (libc::ECONNRESET, true, _) => Cause::ResetQueued,
         (_, true, true) => Cause::ListenerClosed,
         (_, false, true) if is(end_flag::EXITING) => Cause::ServerExited,
+        // The kernel could not keep it for as long as an orderly close takes.
+        (_, false, true) if out_of_memory => Cause::MemoryPressure,
+        // Perhaps: nothing here tells this reset from the answer to what came after an orderly close.
+        (_, false, true)
+            if !context.sight.out_of_memory
+                && (end.to, end.reset_state) == (FIN_WAIT1, CLOSE)
+                && end.resets_sent > 0 =>
+        {
+            Cause::NotObservable
+        }
         (_, false, true) if end.to == CLOSE => Cause::ResetByPeer,
         (_, false, true) => Cause::ClosedByServer,
         // A time-out that met ICMP errors before tells them instead (`tcp_write_err`).

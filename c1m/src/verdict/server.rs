@@ -65,9 +65,12 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
             return lost;
         }
         // If one stands, the facts are an earlier one's under the same tuple: it was counted as well, and is lost.
-        return match server_gone(&facts.server) {
+        return match server_gone(&facts.server, context) {
             // The program's own close is its business, unless its end took the connection along.
-            Some(Cause::ResetByPeer | Cause::ClosedByServer) => ServerVerdict::Counted,
+            Some(Cause::ResetByPeer | Cause::ClosedByServer | Cause::NotObservable) => {
+                ServerVerdict::Counted
+            }
+            Some(Cause::MemoryPressure) if facts.server.err == 0 => ServerVerdict::Counted,
             Some(cause) => ServerVerdict::Lost(cause, Counted::Failed),
             None => recovered(Some(facts), context)
                 .map_or(ServerVerdict::Counted, ServerVerdict::Recovered),

@@ -1,6 +1,6 @@
 //! Remedies for what happens when the handshake seems over, and later.
 
-use super::{Fix, Remedy, RemedyContext, Who};
+use super::{Fix, Remedy, RemedyContext, Who, power_of_two};
 use crate::report::text::thousands;
 
 /// Only timestamps tell a new SYN from an old one whose number looks newer.
@@ -38,15 +38,44 @@ pub(super) fn listener_gone(context: &RemedyContext) -> Option<Remedy> {
     Some(Remedy::words(text))
 }
 
+/// By what is beyond its limit now; if nothing is, somebody may have asked for it.
 pub(super) fn memory_pressure(context: &RemedyContext) -> Option<Remedy> {
-    let pages = *context.host.tcp_mem.as_ref()?.last()?;
-    let orphans = context.host.tcp_max_orphans?;
+    let host = &context.host;
+    let pages_max = *host.tcp_mem.as_ref()?.last()?;
+    let orphans_max = host.tcp_max_orphans?;
+    if let Some(pages) = host.tcp_pages.filter(|&pages| pages > pages_max) {
+        let needed = power_of_two(pages.saturating_mul(2));
+        let pressure = needed / 4 * 3;
+        let value = format!("{} {pressure} {needed}", needed / 2);
+        let raise = Fix::sysctl(Who::Server, "net.ipv4.tcp_mem", value);
+        let (pages, pages_max) = (thousands(pages), thousands(pages_max));
+        let text = format!("TCP uses {pages} pages, and tcp_mem allows {pages_max}: {raise}");
+        return Some(Remedy::with(text, [raise]));
+    }
+    if let Some(orphans) = host.tcp_orphans.filter(|&orphans| orphans > orphans_max) {
+        let needed = power_of_two(orphans.saturating_add(context.lost));
+        let raise = Fix::sysctl(Who::Server, "net.ipv4.tcp_max_orphans", needed);
+        let (orphans, orphans_max) = (thousands(orphans), thousands(orphans_max));
+        let text = format!("{orphans} orphans, and tcp_max_orphans is {orphans_max}: {raise}");
+        return Some(Remedy::with(text, [raise]));
+    }
     Some(Remedy::words(format!(
         "raise net.ipv4.tcp_mem (its limit is {} pages) or net.ipv4.tcp_max_orphans (now {}); if TCPAbortOnMemory stands \
          still, somebody ended them by ss -K",
-        thousands(pages),
-        thousands(orphans)
+        thousands(pages_max),
+        thousands(orphans_max)
     )))
+}
+
+/// A full table; else nobody answers for the address.
+pub(super) fn neighbour(context: &RemedyContext) -> Option<Remedy> {
+    let most = context.host.neigh_gc_thresh3?;
+    let now = context.host.neighbours.filter(|&now| now >= most)?;
+    let needed = power_of_two(now.saturating_add(context.lost).saturating_mul(2));
+    let raise = Fix::sysctl(Who::Client, "net.ipv4.neigh.default.gc_thresh3", needed);
+    let (now, most) = (thousands(now), thousands(most));
+    let text = format!("the neighbour table has {now} entries, gc_thresh3 is {most}: {raise}");
+    Some(Remedy::with(text, [raise]))
 }
 
 pub(super) fn fin_wait_2_timeout(context: &RemedyContext) -> Option<Remedy> {

@@ -162,6 +162,11 @@ fn every_setting_stands_in_the_words_and_has_a_value() {
     known.host.tcp_max_syn_backlog = Some(64);
     known.host.nf_conntrack_max = Some(1_000);
     known.host.tcp_max_tw_buckets = Some(1_000);
+    known.host.neigh_gc_thresh3 = Some(1_024);
+    known.host.neighbours = Some(1_024);
+    known.host.tcp_max_orphans = Some(10);
+    known.host.tcp_orphans = Some(20);
+    known.host.tcp_mem = Some(vec![1, 2, 3]);
     for context in [
         known.clone(),
         RemedyContext {
@@ -260,4 +265,26 @@ fn the_kernel_chooses_no_port_outside_its_range() {
     assert_eq!(fixes(Cause::SelfConnect, &context), ["--ports kernel"]);
     context.listener = Some("[::1]:40000".to_owned());
     assert_eq!(fixes(Cause::SelfConnect, &context), [""; 0]);
+}
+
+#[test]
+fn what_is_beyond_its_limit_is_raised() {
+    let mut context = context();
+    context.host.tcp_mem = Some(vec![1, 2, 300]);
+    context.host.tcp_max_orphans = Some(10);
+    context.host.tcp_pages = Some(200);
+    context.host.tcp_orphans = Some(10);
+    assert_eq!(fixes(Cause::MemoryPressure, &context), [""; 0]);
+    context.host.tcp_orphans = Some(40);
+    let raise = "sysctl -w net.ipv4.tcp_max_orphans=1024";
+    assert_eq!(fixes(Cause::MemoryPressure, &context), [raise]);
+    context.host.tcp_pages = Some(301);
+    let raise = "sysctl -w net.ipv4.tcp_mem='512 768 1024'";
+    assert_eq!(fixes(Cause::MemoryPressure, &context), [raise]);
+    context.host.neigh_gc_thresh3 = Some(1_024);
+    context.host.neighbours = Some(1_023);
+    assert_eq!(fixes(Cause::Neighbour, &context), [""; 0]);
+    context.host.neighbours = Some(1_024);
+    let raise = "sysctl -w net.ipv4.neigh.default.gc_thresh3=4096";
+    assert_eq!(fixes(Cause::Neighbour, &context), [raise]);
 }

@@ -143,6 +143,30 @@ pub static HOOKS: &[Hook] = &[
         without: "final ACKs that a listener refused",
     },
     Hook {
+        fact: Fact::AckChecks,
+        backend: Backend::Fentry,
+        parts: &[part("fx_request_check", Point::Fexit("tcp_check_req"))],
+        cost: Cost::PerConnection(1),
+        without: "final ACKs that failed a check of the request",
+    },
+    Hook {
+        fact: Fact::AckChecks,
+        backend: Backend::Kprobe,
+        parts: &[
+            part("k_request_check", Point::Kprobe("tcp_check_req")),
+            part("kr_request_check", Point::Kretprobe("tcp_check_req")),
+        ],
+        cost: Cost::PerConnection(2),
+        without: "final ACKs that failed a check of the request",
+    },
+    Hook {
+        fact: Fact::AckChecks,
+        backend: Backend::Tracepoint,
+        parts: &[tracepoint("kfree_skb", "kfree_skb", 4)],
+        cost: Cost::OnFailure,
+        without: "final ACKs that failed a check of the request",
+    },
+    Hook {
         fact: Fact::Drops,
         backend: Backend::Tracepoint,
         parts: &[tracepoint("kfree_skb", "kfree_skb", 2)],

@@ -1,0 +1,54 @@
+//! What a run could see at all.
+
+use c1m_common::stats::event;
+
+use super::Watch;
+use crate::{
+    ledger::counters::{At, Rises},
+    trace::{
+        hooks::{Backend, Fact},
+        read::Snapshot,
+    },
+    verdict::Sight,
+};
+
+impl Watch {
+    /// Whether `fact` is seen in the functions that make it, and not inferred.
+    pub(super) fn is_seen_in_functions(&self, fact: Fact) -> bool {
+        let taken = self.tracer.iter().flat_map(|tracer| &tracer.choice.taken);
+        let mut told = taken.filter(|hook| hook.fact == fact);
+        told.any(|hook| hook.backend != Backend::Tracepoint)
+    }
+
+    /// What this run could see.
+    pub(super) fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
+        let choice = self.tracer.as_ref().map(|tracer| &tracer.choice);
+        let has = |fact| choice.is_some_and(|choice| choice.has(fact));
+        let lacks = |fact| choice.is_some_and(|choice| choice.lacks(fact));
+        let rose = |name: &str, at| rises.get(name, at) > 0;
+        let names = |reason| {
+            let tracer = self.tracer.as_ref();
+            tracer.is_some_and(|tracer| tracer.names.drop_reason(reason).is_some())
+        };
+        Sight {
+            states: has(Fact::States) && has(Fact::StatesByNetwork),
+            drops: has(Fact::Drops) && !lacks(Fact::DropReasons),
+            syns: has(Fact::SynDrops),
+            acks: has(Fact::AckRefusals),
+            conntrack: has(Fact::ConntrackFull),
+            resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
+            server_end,
+            evidence_lost: !snapshot.lost.is_empty(),
+            drops_lost: snapshot.lost_drops(),
+            conntrack_dropped: rose("ConntrackDrop", At::Both)
+                || rose("ConntrackEarlyDrop", At::Both),
+            cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
+            listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
+            request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
+            out_of_memory: has(Fact::OutOfMemory),
+            // `tcp_check_req` gives reasons from when on it has one of its own.
+            ack_checks: self.is_seen_in_functions(Fact::AckChecks)
+                || has(Fact::AckChecks) && names("TCP_RFC7323_TSECR"),
+        }
+    }
+}
