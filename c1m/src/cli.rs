@@ -14,7 +14,7 @@ pub use self::doctor::{DoctorArgs, End};
 use self::examples::{
     CAUSES_EXAMPLES, CLIENT_EXAMPLES, EXAMPLES, REPORT_EXAMPLES, SERVER_EXAMPLES, TRACE_EXAMPLES,
 };
-pub use self::lab::{LabArgs, Plain, Programs};
+pub use self::lab::{LabArgs, Plain, Programs, Seeds};
 use crate::{load::worker, run, trace::hooks::Backend};
 
 pub use outputs::{MetricsArgs, Outputs};

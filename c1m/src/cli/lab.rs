@@ -15,6 +15,29 @@ pub enum Plain {
     Server(ServerArgs),
 }
 
+/// A range of seeds, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// The last, not before it.
+    pub last: u64,
+}
+
+impl std::str::FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let no = || format!("`{text}` is no range of seeds: write 1..100");
+        let (first, last) = text.split_once("..").ok_or_else(no)?;
+        let (first, last) = first.parse().ok().zip(last.parse().ok()).ok_or_else(no)?;
+        match first <= last {
+            true => Ok(Self { first, last }),
+            false => Err(no()),
+        }
+    }
+}
+
 /// Whose programs run in a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Programs {
@@ -56,6 +79,9 @@ pub struct LabArgs {
     /// Decides the numbers and times of labs that have some to decide: field-notes, random
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Run each lab once with every seed of a range: 1..100
+    #[arg(long, value_name = "FIRST..LAST", conflicts_with = "seed")]
+    pub seeds: Option<Seeds>,
     /// Apply the settings that each lab's report names, and run its load again: the cause must be gone
     #[arg(long, conflicts_with = "programs")]
     pub fix: bool,

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::truth::{causes, listed};
+use super::truth::{Truth, causes, listed};
 use crate::{
     causes::remedy::{Fix, Who},
     report::record::Record,
@@ -158,16 +158,17 @@ impl Plan {
         settings.join(", ")
     }
 
-    /// What is lost in the second run to the lab's `cause`, or to one that the first did not meet; empty if the
-    /// settings helped.
-    pub(super) fn left(&self, cause: &str, records: &[&Record]) -> Vec<String> {
+    /// What is lost in the second run to the lab's `cause`, or to another one more than the lab itself did then; empty
+    /// if the settings helped.
+    pub(super) fn left(cause: &str, runs: &[(&Record, &Truth)]) -> Vec<String> {
         let mut left = Vec::new();
-        for record in records {
+        for (record, truth) in runs {
             for (slug, count) in causes(record) {
+                let done = truth.lost.get(slug).copied().unwrap_or(0);
                 if slug == cause {
                     left.push(format!("{count} still lost to {slug}"));
-                } else if !self.lost.contains_key(slug) {
-                    left.push(format!("{count} now lost to {slug}"));
+                } else if count > done {
+                    left.push(format!("{} more now lost to {slug}", count - done));
                 }
             }
             if !record.adds_up() {
@@ -270,17 +271,20 @@ mod tests {
         assert_eq!(plan.remedies(), "mend accept-queue-full-syn");
         assert_eq!(plan.before(), "{accept-queue-full-syn 4, gave-up 3}");
 
-        let left = |rows| plan.left("accept-queue-full-syn", &[&record(rows)]);
+        let truth = Truth::of(9, &[("gave-up", 3), ("accept-queue-full-syn", 4)]);
+        let left = |rows| Plan::left("accept-queue-full-syn", &[(&record(rows), &truth)]);
         assert_eq!(left(vec![]), [""; 0]);
         assert_eq!(left(vec![row("gave-up", 3, vec![])]), [""; 0]);
         assert_eq!(
             left(vec![
                 row("accept-queue-full-syn", 1, vec![]),
+                row("gave-up", 5, vec![]),
                 row("refused", 2, vec![])
             ]),
             [
                 "1 still lost to accept-queue-full-syn",
-                "2 now lost to refused"
+                "2 more now lost to gave-up",
+                "2 more now lost to refused"
             ]
         );
     }

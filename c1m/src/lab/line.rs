@@ -8,7 +8,6 @@ use super::{
     truth::{causes, listed},
     view::Programs,
 };
-use crate::report::record::Record;
 
 /// Prints the tables of a lab's runs; whether all were exact, and the lab's line.
 pub(super) fn judge(lab: &Show, outcomes: &[Outcome]) -> (End, String) {
@@ -54,12 +53,15 @@ pub(super) fn judge_fixed(lab: &Show, outcomes: &[Outcome], plan: &Plan) -> (End
     for Outcome { run, .. } in outcomes {
         println!("{}\n", run.printed.trim_end());
     }
-    let records: Vec<&Record> = outcomes.iter().map(|one| &one.run.record).collect();
-    let found: Vec<String> = records
+    let found: Vec<String> = outcomes
         .iter()
-        .map(|record| listed(causes(record)))
+        .map(|one| listed(causes(&one.run.record)))
         .collect();
-    let left = plan.left(lab.lab.cause, &records);
+    let runs: Vec<_> = outcomes
+        .iter()
+        .map(|one| (&one.run.record, &one.truth))
+        .collect();
+    let left = Plan::left(lab.lab.cause, &runs);
     let (end, verdict) = match left.is_empty() {
         true => (End::Exact, "fixed".to_owned()),
         false => (End::Failed, format!("NOT FIXED: {}", left.join("; "))),

@@ -28,7 +28,7 @@ use super::{
     view::{Programs, why_not_foreign},
 };
 use crate::{
-    cli::{self, Hooks, LabArgs},
+    cli::{Hooks, LabArgs},
     netns::Netns,
     report::json,
 };
@@ -41,12 +41,8 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     if let (Some(name), Some(dir)) = (&args.inside, &args.dir) {
         let plan = args.plan.as_deref().map(Plan::load).transpose()?;
-        let programs = match args.programs {
-            cli::Programs::Foreign => Programs::Foreign,
-            _ => Programs::Ours,
-        };
-        let lab = find(name)?;
-        return inside(&Show { lab, programs }, dir, args, plan);
+        let lab = Show::inside(name, args)?;
+        return inside(&lab, dir, args, plan);
     }
     if args.list {
         for lab in LABS {
@@ -75,7 +71,6 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let shop = Shop {
         scratch,
         hooks: args.hooks,
-        seed: args.seed,
         fix: args.fix,
         host_wide: args.host_wide,
         quiet: labs.len() > 1,
@@ -106,7 +101,6 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
 struct Shop {
     scratch: Scratch,
     hooks: Hooks,
-    seed: Option<u64>,
     /// Whether to run them again with the settings that they name.
     fix: bool,
     /// Whether they may change settings of the whole host.
@@ -205,12 +199,8 @@ impl Shop {
         let mut child = self.start(lab, dir, plan, [file.try_clone()?.into(), file.into()])?;
         let end = wait(&mut child)?;
         let output = fs::read_to_string(&output).unwrap_or_default();
-        let mut lines = output.lines().rev();
-        let line = lines.find(|line| line.starts_with(&lab.head()));
-        let line = line.map_or_else(
-            || lab.failed(&anyhow::anyhow!("{}", output.trim())),
-            str::to_owned,
-        );
+        let line = output.lines().rev().find_map(|line| lab.line(line));
+        let line = line.unwrap_or_else(|| lab.failed(&anyhow::anyhow!("{}", output.trim())));
         Ok((end, line))
     }
 
@@ -232,7 +222,7 @@ impl Shop {
         if lab.programs == Programs::Foreign {
             command.args(["--programs", "foreign"]);
         }
-        if let Some(seed) = self.seed {
+        if let Some(seed) = lab.seed {
             command.args(["--seed", &seed.to_string()]);
         }
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -333,7 +323,7 @@ fn inside(lab: &Show, dir: &Path, args: &LabArgs, plan: Option<Plan>) -> anyhow:
     let setup = Setup {
         host: (host, host::changed_by(lab.lab.name)),
         hooks: args.hooks,
-        seed: args.seed,
+        seed: lab.seed,
         programs: lab.programs,
         fixes: fixes.unwrap_or_default(),
     };

@@ -3,13 +3,17 @@
 use anyhow::Context;
 
 use super::{LABS, Lab, view::Programs};
-use crate::cli::{self, LabArgs};
+use crate::cli::{self, LabArgs, Seeds};
 
 /// A lab, and whose programs are to run in it.
 #[derive(Clone, Copy)]
 pub(super) struct Show {
     pub(super) lab: &'static Lab,
     pub(super) programs: Programs,
+    /// What decides its numbers, if it has some to decide.
+    pub(super) seed: Option<u64>,
+    /// Whether it is one of several seeds.
+    of_many: bool,
 }
 
 impl Show {
@@ -21,21 +25,62 @@ impl Show {
             cli::Programs::Both => &[Programs::Ours, Programs::Foreign],
         };
         let chosen = |lab: &&Lab| args.all || args.names.iter().any(|name| name == lab.name);
-        let with = |lab| programs.iter().map(move |&programs| Self { lab, programs });
-        LABS.iter().filter(chosen).flat_map(with).collect()
+        let seeds: Vec<Option<u64>> = match args.seeds {
+            Some(Seeds { first, last }) => (first..=last).map(Some).collect(),
+            None => vec![args.seed],
+        };
+        let mut shows = Vec::new();
+        for lab in LABS.iter().filter(chosen) {
+            for &programs in programs {
+                shows.extend(seeds.iter().map(|&seed| Self {
+                    lab,
+                    programs,
+                    seed,
+                    of_many: args.seeds.is_some(),
+                }));
+            }
+        }
+        shows
+    }
+
+    /// The one that a lab's own process is to be.
+    pub(super) fn inside(name: &str, args: &LabArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            lab: find(name)?,
+            programs: match args.programs {
+                cli::Programs::Foreign => Programs::Foreign,
+                _ => Programs::Ours,
+            },
+            seed: args.seed,
+            of_many: false,
+        })
     }
 
     /// Its name in the lines and files of a run.
     pub(super) fn name(&self) -> String {
-        match self.programs {
-            Programs::Ours => self.lab.name.to_owned(),
-            Programs::Foreign => format!("{}-foreign", self.lab.name),
+        let mut name = self.lab.name.to_owned();
+        if self.programs == Programs::Foreign {
+            name.push_str("-foreign");
         }
+        if let (Some(seed), true) = (self.seed, self.of_many) {
+            name.push_str(&format!("-seed-{seed}"));
+        }
+        name
     }
 
     /// How its line begins.
     pub(super) fn head(&self) -> String {
         format!("lab {:<38}", self.name())
+    }
+
+    /// The line that its process printed, which knows of one seed alone, as its own.
+    pub(super) fn line(&self, printed: &str) -> Option<String> {
+        let inside = Self {
+            of_many: false,
+            ..*self
+        };
+        let rest = printed.strip_prefix(&inside.head())?;
+        Some(self.head() + rest)
     }
 
     /// The line of one that could not be carried through.

@@ -37,6 +37,10 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
     if last >= last_drop::SKB {
         let segment = usize::from(last - last_drop::SKB);
         let drop = facts.skb_drops.get(segment)?;
+        // Whom it was not for has seen it and let it go: what became of it, that does not tell.
+        if context.names.drop_reason_name(drop) == "OTHERHOST" {
+            return None;
+        }
         let cause = match segment {
             _ if another_unseen(facts, segment, drop, context) => Cause::NotObservable,
             // It met the child that TCP Fast Open had made of an earlier one: a duplicate.
