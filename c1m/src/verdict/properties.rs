@@ -1,7 +1,7 @@
 //! What must hold for any facts at all: a verdict for each attempt, and a ledger that balances.
 
 use c1m_common::{
-    fact::{End, Facts, SkbDrop, ack_refusal, end_flag, syn_drop},
+    fact::{End, Facts, SkbDrop, ack_refusal, end_flag, last_drop, segment, syn_drop},
     state::{CLOSE, ESTABLISHED, FIN_WAIT1},
     tuple::Tuple,
 };
@@ -191,6 +191,92 @@ proptest! {
         let begun = Default::default();
         let ledger = book(Before { stood, begun: &begun }, &standing, &snapshot, &context);
         prop_assert!(ledger.is_balanced(), "{:?}", ledger);
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_no_rule_names_changes_no_verdict(
+        facts in any_facts(), sight in any_sight(), end in any_server_end(), client_stands in any::<bool>(),
+        stage in 0..12_u8, errno in 0..140_u16, which in 0..8_u8, value in 1..9_u32,
+    ) {
+        let names = names();
+        let context = Context { sight, names: &names };
+        let ends = Ends { server: end, client_stands, to_itself: false };
+        let mut more = facts;
+        add_unnamed(&mut more, which, value);
+        prop_assert_eq!(judge_server(&more, ends, &context), judge_server(&facts, ends, &context));
+        let stage = Stage::from_u8(stage);
+        let client = |facts| {
+            let outcome = Outcome { stage, errno, port: 9, ..Outcome::default() };
+            judge_client(&Attempt { outcome, facts: Some(facts), server: end, to_itself: false }, &context)
+        };
+        prop_assert_eq!(client(&more), client(&facts));
+    }
+
+    #[test]
+    fn a_dropped_syn_or_its_answer_decides_whatever_follows_from_it(
+        facts in consistent_facts(), sight in any_sight(), end in any_server_end(),
+        which in prop::collection::vec(0..7_u8, 0..12), value in 1..4_u16, timed_out in any::<bool>(),
+    ) {
+        let names = names();
+        let context = Context { sight, names: &names };
+        let Some(trouble) = trouble(&facts, &context) else { return Ok(()) };
+        if trouble.segment == segment::ACK {
+            return Ok(());
+        }
+        let mut more = facts;
+        for which in which {
+            add_consequence(&mut more, which, value);
+        }
+        let ends = Ends { server: end, ..Ends::default() };
+        let before = judge_server(&facts, ends, &context);
+        if let ServerVerdict::NeverEstablished(cause) = before {
+            prop_assert_eq!(cause, trouble.cause);
+            prop_assert_eq!(judge_server(&more, ends, &context), before);
+        }
+        let (stage, errno) = match timed_out {
+            true => (Stage::Failed, libc::ETIMEDOUT as u16),
+            false => (Stage::GaveUp, 0),
+        };
+        for facts in [&facts, &more] {
+            let outcome = Outcome { stage, errno, port: 9, ..Outcome::default() };
+            let attempt = Attempt { outcome, facts: Some(facts), server: end, to_itself: false };
+            prop_assert_eq!(judge_client(&attempt, &context), Verdict::Lost(trouble.cause));
+        }
+    }
+}
+
+/// Adds a fact that no rule names.
+fn add_unnamed(facts: &mut Facts, which: u8, value: u32) {
+    match which {
+        0 => facts.first_ns += u64::from(value),
+        1 => facts.first_drop_ns += u64::from(value),
+        2 => facts.last_drop_ns += u64::from(value),
+        3 => facts.reused += value,
+        4 => facts.client.pid += value,
+        5 => facts.server.pid += value,
+        6 => facts.unsent += value,
+        _ => facts.server.reset_reason = value as u16,
+    }
+}
+
+/// Adds what follows from a SYN or SYN-ACK that was dropped, or came before it: the drop that decided stays the last.
+fn add_consequence(facts: &mut Facts, which: u8, value: u16) {
+    match which {
+        0 => facts.syn_retransmits += value,
+        1 => facts.synack_retransmits += value,
+        2 => facts.client.icmp_err = 113,
+        3 => facts.skb_drops[segment::ACK].count += u32::from(value),
+        4 => facts.requests_expired += value,
+        5 => facts.syns_freed_unseen += value,
+        _ => {
+            // The same drop, once more.
+            let class = usize::from(facts.last_drop.wrapping_sub(last_drop::LISTENER));
+            if class < syn_drop::UNKNOWN {
+                facts.syn_drops[class] += value;
+            }
+        }
     }
 }
 
