@@ -1,0 +1,72 @@
+//! What no backend, or not every one, can show of a lab on older kernels.
+
+/// Labs that tracepoints can't be exact in on older kernels, and from which on they are: before, each must end in *not
+/// observable*, and never in another cause. The other backends are exact everywhere.
+pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
+    // kfree_skb tells a reason.
+    ("netfilter-in", [5, 17]),
+    ("netfilter-out", [5, 17]),
+    ("netfilter-out-ipv6", [5, 17]),
+    ("netfilter-in-ipv6", [5, 17]),
+    ("netfilter-in-reset", [5, 17]),
+    ("netfilter-in-icmp", [5, 17]),
+    ("bpf-or-tc-drop", [5, 17]),
+    ("bpf-or-tc-drop-tc", [5, 17]),
+    ("qdisc-drop", [5, 17]),
+    ("rp-filter", [5, 17]),
+    ("neighbour", [5, 17]),
+    ("bad-segment", [5, 17]),
+    ("bad-segment-minttl", [5, 17]),
+    ("bad-segment-xfrm", [5, 17]),
+    ("synack-lost", [5, 17]),
+    ("synack-lost-out", [5, 17]),
+    ("synack-lost-ipv6", [5, 17]),
+    ("refused", [5, 17]),
+    ("refused-ipv6", [5, 17]),
+    // consume_skb tells where from.
+    ("gave-up", [6, 5]),
+    ("icmp-error", [6, 5]),
+    ("syn-unanswered", [6, 5]),
+    ("request-expired", [6, 5]),
+    ("request-expired-ipv6", [6, 5]),
+    ("syn-backlog-full", [6, 5]),
+    ("syn-backlog-last-quarter", [6, 5]),
+    ("accept-queue-full-syn", [6, 5]),
+    ("accept-queue-full-syn-ipv6", [6, 5]),
+    // kfree_skb tells the receiving socket.
+    ("accept-queue-full-ack", [6, 11]),
+    ("accept-queue-full-reset", [6, 11]),
+    ("accept-queue-full-cookie", [6, 11]),
+    ("listener-gone", [6, 11]),
+    ("child-failed", [6, 11]),
+    ("time-wait-hit", [6, 11]),
+    ("time-wait-hit-ipv6", [6, 11]),
+    ("stale-established", [6, 11]),
+    ("stale-established-ipv6", [6, 11]),
+    ("synack-rejected", [6, 11]),
+    ("synack-rejected-ipv6", [6, 11]),
+    ("cookie-invalid", [6, 11]),
+    ("cookie-invalid-ipv6", [6, 11]),
+    ("field-notes", [6, 11]),
+    // An RST tells its reason.
+    ("memory-pressure-orphans", [6, 10]),
+    ("memory-pressure-tcp-mem", [6, 10]),
+    // A drop of a rule and one of conntrack look alike, and a SYN that was not answered may be one whose answer was not
+    // seen.
+    ("conntrack-full", NEVER),
+    ("no-request-memory", NEVER),
+    // tcp_check_req tells a reason.
+    ("ack-rejected", [6, 15]),
+    ("ack-rejected-ipv6", [6, 15]),
+    ("ack-rejected-deferred", [6, 11]),
+];
+
+/// Labs that need what older kernels lack, and from which on they run: before, they must be skipped.
+pub(super) const RUNS_FROM: &[(&str, [u32; 2])] = &[
+    // reuseport_migrate_sock
+    ("listener-gone-migrate", [5, 14]),
+    ("listener-closed-migrate", [5, 14]),
+];
+
+/// No kernel at all.
+pub(super) const NEVER: [u32; 2] = [u32::MAX, 0];
