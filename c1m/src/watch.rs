@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{config::changed, state, tuple::Tuple};
+use c1m_common::{config::changed, fact::Facts, state, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -210,14 +210,15 @@ impl Watch {
         }
     }
 
-    /// The end of the run: freezes the facts and reads everything but the census.
-    pub fn end(&mut self) -> anyhow::Result<Sighting> {
+    /// The end of the run: freezes the facts and reads everything but the census. More than `facts_max` facts are left
+    /// to be looked up ([`Watch::facts_of`]).
+    pub fn end(&mut self, facts_max: usize) -> anyhow::Result<Sighting> {
         if let Some(tracer) = &mut self.tracer {
             tracer.end()?;
         }
         let counters = self.counters()?;
         let snapshot = match &mut self.tracer {
-            Some(tracer) => tracer.snapshot()?,
+            Some(tracer) => tracer.snapshot(facts_max)?,
             None => Snapshot::default(),
         };
         let listeners = self.listeners().context("the census of listeners failed")?;
@@ -325,6 +326,14 @@ impl Watch {
                 Some(tracer) => &tracer.names,
                 None => &NAMELESS,
             },
+        }
+    }
+
+    /// The facts of one attempt, of those that were too many to be read.
+    pub fn facts_of(&self, tuple: &Tuple) -> anyhow::Result<Option<Facts>> {
+        match &self.tracer {
+            Some(tracer) => tracer.facts_of(tuple),
+            None => Ok(None),
         }
     }
 

@@ -216,10 +216,10 @@ mod tests {
     fn a_list_that_was_cut_says_so() {
         let listed = Attempt {
             source: String::new(),
-            target: String::new(),
-            end: "lost".to_owned(),
-            verdict: String::new(),
-            facts: Vec::new(),
+            target: "".into(),
+            end: "lost".into(),
+            verdict: "".into(),
+            facts: Vec::new().into(),
             stage: None,
             errno: None,
             connect_us: None,

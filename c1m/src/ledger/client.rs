@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use c1m_common::{config::changed, tuple::Tuple, tuple::mapped_v4};
+use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
 
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
@@ -100,13 +100,18 @@ pub struct Run<'a> {
     pub epoch_ns: u64,
 }
 
-/// Judges and books every attempt of our client, and tells how fast they came.
+/// Looks the facts of one attempt up where they were folded.
+pub type LookUp<'a> = &'a dyn Fn(&Tuple) -> anyhow::Result<Option<Facts>>;
+
+/// Judges and books every attempt of our client, and tells how fast they came. Facts that the snapshot left unread are
+/// looked up. Errors: they cannot be.
 pub fn book(
     run: &Run<'_>,
     ends: &ServerEnds,
     snapshot: &Snapshot,
+    look_up: LookUp<'_>,
     context: &Context<'_>,
-) -> (Ledger, Speed) {
+) -> anyhow::Result<(Ledger, Speed)> {
     let Run {
         tuples,
         target,
@@ -134,6 +139,11 @@ pub fn book(
             },
         );
         let (source, facts) = told.of(index, source, &outcome);
+        let looked_up = match snapshot.unread {
+            true => look_up(&tuple(source, target))?,
+            false => None,
+        };
+        let facts = looked_up.as_ref().or(facts);
         let attempt = Attempt {
             outcome,
             facts,
@@ -166,7 +176,7 @@ pub fn book(
             Verdict::Lost(cause) => ledger.lose(cause, &case, context.names),
         }
     }
-    (ledger, speed)
+    Ok((ledger, speed))
 }
 
 /// The tuple of an attempt from `source` to `target`.

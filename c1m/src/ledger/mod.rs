@@ -7,6 +7,7 @@ pub mod client;
 pub mod counters;
 pub mod detail;
 pub mod server;
+pub mod shared;
 pub mod words;
 
 use std::{
@@ -46,6 +47,8 @@ pub struct Ledger {
     pub counted: BTreeMap<Cause, u64>,
     /// The lost and the recovered, one by one.
     pub attempts: Vec<record::Attempt>,
+    /// What the texts in there have in common.
+    pub shared: shared::Shared,
     /// How many more of them there are than [`ATTEMPTS_MAX`].
     pub unlisted: u64,
     /// Remarks for the reader.
@@ -178,11 +181,12 @@ impl Ledger {
         }
         let outcome = case.outcome;
         self.attempts.push(record::Attempt {
-            source: case.source.to_string(),
-            target: case.target.to_string(),
-            end: end.to_owned(),
-            verdict: cause.slug().to_owned(),
-            facts,
+            // Without the room for more that formatting leaves.
+            source: case.source.to_string().into_boxed_str().into_string(),
+            target: self.shared.text(&case.target.to_string()),
+            end: self.shared.text(end),
+            verdict: self.shared.text(cause.slug()),
+            facts: self.shared.story(facts),
             stage: outcome.map(|outcome| outcome.stage),
             errno: outcome
                 .map(|outcome| outcome.errno)

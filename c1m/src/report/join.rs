@@ -26,12 +26,12 @@ pub fn render(records: &[(String, Record)], width: usize) -> String {
                 without_port += 1;
                 continue;
             }
-            let key = (attempt.source.as_str(), attempt.target.as_str());
+            let key = (attempt.source.as_str(), &*attempt.target);
             let entry = tuples
                 .entry(key)
                 .or_insert_with(|| vec![None; records.len()]);
             // A tuple that was used again stands in a record more than once: the loss is what counts.
-            if entry[index].is_none_or(|before| before.end != "lost") {
+            if entry[index].is_none_or(|before| &*before.end != "lost") {
                 entry[index] = Some(attempt);
             }
         }

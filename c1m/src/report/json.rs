@@ -168,7 +168,7 @@ fn check(record: &Record) -> anyhow::Result<()> {
     }
     check_detail(record)?;
     for end in ["lost", "recovered"] {
-        let listed = record.attempts.iter().filter(|a| a.end == end).count() as u64;
+        let listed = record.attempts.iter().filter(|a| *a.end == *end).count() as u64;
         let counted = if end == "lost" {
             record.lost
         } else {
@@ -183,7 +183,7 @@ fn check(record: &Record) -> anyhow::Result<()> {
         record
             .attempts
             .iter()
-            .all(|a| a.end == "lost" || a.end == "recovered"),
+            .all(|a| matches!(&*a.end, "lost" | "recovered")),
         "has an attempt that is neither lost nor recovered; use the c1m that wrote it"
     );
     Ok(())

@@ -1,5 +1,7 @@
 //! The record of a run (`--json`), schema 1: what every report format is made from.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::causes::{Cause, Phase, remedy::Fix};
@@ -203,14 +205,14 @@ pub struct States {
 pub struct Attempt {
     /// Source address and port.
     pub source: String,
-    /// Target address and port.
-    pub target: String,
+    /// Target address and port. What many attempts have in common is in memory once, here and below.
+    pub target: Arc<str>,
     /// `lost` or `recovered`.
-    pub end: String,
+    pub end: Arc<str>,
     /// The cause's slug.
-    pub verdict: String,
+    pub verdict: Arc<str>,
     /// The evidence, in words with numbers.
-    pub facts: Vec<String>,
+    pub facts: Arc<[String]>,
     /// How far the client came, if it is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<crate::load::outcome::Stage>,

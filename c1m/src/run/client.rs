@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use c1m_common::tuple::Tuple;
+
 use super::{
     cost, ended, filter, interrupt::Interrupt, live_of, metrics, outputs, publish,
     timeline::Sampler,
@@ -79,6 +81,9 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     closed?;
     ended(&publish(report, &watch)?, metrics).await
 }
+
+/// Up to so many facts are read into memory; of more, each attempt's are read when it is judged.
+const FACTS_AT_ONCE: usize = 50_000;
 
 /// What a run ends with.
 struct Report {
@@ -174,8 +179,13 @@ async fn report(
     watch.drain().await?;
     client.freeze().await?;
     sampler.end(&moment(client, watch), watch);
-    let sighting = watch.end()?;
     let (plan, slab) = (client.plan(), client.slab());
+    let facts_max = match plan.tuples.kernel_ports() {
+        // Which attempt had which port takes all of them.
+        true => usize::MAX,
+        false => FACTS_AT_ONCE,
+    };
+    let sighting = watch.end(facts_max)?;
     let target = plan.target;
     let index = Index::new(&plan.tuples, slab);
     let mut ends = ServerEnds::new(slab.len());
@@ -188,7 +198,9 @@ async fn report(
         slab,
         epoch_ns,
     };
-    let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &watch.context(&sighting));
+    let look_up = |tuple: &Tuple| watch.facts_of(tuple);
+    let context = watch.context(&sighting);
+    let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &look_up, &context)?;
     if interrupted {
         let note = "the socket tables changed while the census was taken";
         ledger.notes.push(note.to_owned());

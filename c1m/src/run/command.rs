@@ -146,7 +146,7 @@ async fn report(
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let _judging = Slow::new("counting who stands, and judging what did not stay");
-    let sighting = watch.end()?;
+    let sighting = watch.end(usize::MAX)?;
     sampler.end(&watch.server_moment().unwrap_or_default(), watch);
     let mut ledger = watch.book_server(&sighting).await?;
     ledger.notes.extend(ended.clone());

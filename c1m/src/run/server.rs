@@ -112,7 +112,7 @@ async fn report(
 ) -> anyhow::Result<Record> {
     let _judging = Slow::new("counting who stands, and judging what did not stay");
     let totals = server.totals();
-    let sighting = watch.end()?;
+    let sighting = watch.end(usize::MAX)?;
     sampler.end(&moment(server, watch), watch);
     let mut ledger = match watch.is_traced() {
         true => watch.book_server(&sighting).await?,

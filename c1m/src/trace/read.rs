@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
-use aya::maps::{HashMap as BpfHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use c1m_common::{
     call::Call,
     config::{PLACE_OF_FILTER, PLACES_MAX},
@@ -125,6 +125,8 @@ const TRANSITIONS: &str = "inet_sock_set_state (skipped)";
 pub struct Snapshot {
     /// Facts of the last attempt under each tuple.
     pub facts: HashMap<Tuple, Facts>,
+    /// Whether there are so many that they were not read: [`Tracer::facts_of`] has them one by one.
+    pub unread: bool,
     /// Facts of earlier attempts whose tuples were used again.
     pub generations: Vec<(Tuple, Facts)>,
     /// Failed system calls of the traced command, and how often.
@@ -163,12 +165,14 @@ impl Snapshot {
 }
 
 impl Tracer {
-    /// Reads all maps.
-    pub fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+    /// Reads all maps. If there are more than `facts_max` facts, these are left where they are.
+    pub fn snapshot(&mut self, facts_max: usize) -> anyhow::Result<Snapshot> {
         let stats = self.stats()?;
+        let facts = self.hash_up_to("FACTS", facts_max)?;
         let mut snapshot = Snapshot {
             stats,
-            facts: self.hash("FACTS")?,
+            unread: facts.is_none(),
+            facts: facts.unwrap_or_default(),
             generations: self.generations()?,
             calls: self.calls()?,
             ..Snapshot::default()
@@ -242,15 +246,43 @@ impl Tracer {
         Ok((some, false))
     }
 
+    /// The facts of one attempt, if it has any.
+    pub fn facts_of(&self, tuple: &Tuple) -> anyhow::Result<Option<Facts>> {
+        let map = self
+            .ebpf
+            .map("FACTS")
+            .context("the eBPF object has no map FACTS")?;
+        match BpfHashMap::<_, Tuple, Facts>::try_from(map)?.get(tuple, 0) {
+            Ok(facts) => Ok(Some(facts)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("cannot read the map FACTS"),
+        }
+    }
+
     fn hash<V: aya::Pod>(&self, name: &str) -> anyhow::Result<HashMap<Tuple, V>> {
+        Ok(self.hash_up_to(name, usize::MAX)?.unwrap_or_default())
+    }
+
+    /// A map as a whole; none if it has more than `max` entries.
+    fn hash_up_to<V: aya::Pod>(
+        &self,
+        name: &str,
+        max: usize,
+    ) -> anyhow::Result<Option<HashMap<Tuple, V>>> {
         let map = self
             .ebpf
             .map(name)
             .with_context(|| format!("the eBPF object has no map {name}"))?;
         let map = BpfHashMap::<_, Tuple, V>::try_from(map)?;
-        map.iter()
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("cannot read the map {name}"))
+        let mut all = HashMap::new();
+        for entry in map.iter() {
+            let (tuple, value) = entry.with_context(|| format!("cannot read the map {name}"))?;
+            if all.len() == max {
+                return Ok(None);
+            }
+            all.insert(tuple, value);
+        }
+        Ok(Some(all))
     }
 
     fn calls(&self) -> anyhow::Result<HashMap<Call, u64>> {

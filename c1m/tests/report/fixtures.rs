@@ -40,10 +40,11 @@ pub(crate) fn cause(
 pub(crate) fn attempt(source: &str, end: &str, verdict: Cause) -> Attempt {
     Attempt {
         source: source.to_owned(),
-        target: "127.0.0.1:8000".to_owned(),
-        end: end.to_owned(),
-        verdict: verdict.slug().to_owned(),
-        facts: vec!["final ACK freed: NO_SOCKET at a listener with 129 of 128 queued".to_owned()],
+        target: "127.0.0.1:8000".into(),
+        end: end.into(),
+        verdict: verdict.slug().into(),
+        facts: vec!["final ACK freed: NO_SOCKET at a listener with 129 of 128 queued".to_owned()]
+            .into(),
         stage: Some(Stage::Established),
         errno: None,
         connect_us: Some(120),

@@ -62,13 +62,13 @@ fn rows_equal(record: &Record, page: &Html) {
         let shown: Vec<String> = row.select(&cells).map(text).collect();
         let facts = attempt.facts.join("; ");
         let expected = [
-            &attempt.source,
-            &attempt.target,
-            &attempt.end,
-            &attempt.verdict,
-            &facts,
+            &*attempt.source,
+            &*attempt.target,
+            &*attempt.end,
+            &*attempt.verdict,
+            &*facts,
         ];
-        assert_eq!(shown.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(shown, expected);
     }
 }
 

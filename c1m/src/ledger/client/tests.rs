@@ -45,7 +45,10 @@ fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
         slab,
         epoch_ns: 1_000,
     };
-    book(&run, &ServerEnds::new(slab.len()), snapshot, &context).0
+    let looked_up = |tuple: &Tuple| Ok(snapshot.facts.get(tuple).copied());
+    let ends = ServerEnds::new(slab.len());
+    let booked = book(&run, &ends, snapshot, &looked_up, &context);
+    booked.unwrap().0
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn attempts_that_never_learnt_their_port_have_what_nobody_else_has() {
     let found: Vec<_> = ledger
         .attempts
         .iter()
-        .map(|attempt| (attempt.source.as_str(), attempt.verdict.as_str()))
+        .map(|attempt| (&*attempt.source, &*attempt.verdict))
         .collect();
     let expected = [
         ("127.0.1.1:30000", "refused"),
@@ -128,7 +131,7 @@ fn attempts_that_never_learnt_their_port_have_what_nobody_else_has() {
     let verdicts: Vec<_> = ledger
         .attempts
         .iter()
-        .map(|attempt| attempt.verdict.as_str())
+        .map(|attempt| &*attempt.verdict)
         .collect();
     assert_eq!(verdicts[..3], ["not-observable"; 3]);
 }
