@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{command, ebpf, lint, metrics, setup, tidy, vm};
+use crate::{bench, command, ebpf, lint, metrics, setup, tidy, vm};
 
 /// A lab that a machine may be unable to run: its name, why, and whether this machine could. Every other skip is a
 /// failure, for a test that did not run has shown nothing.
@@ -84,6 +84,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     total.add(step("tests", tests));
     total.add(step("labs", labs));
     total.add(step("metrics", || metrics::check(&SHORT_SCRAPE)));
+    total.add(step("bench", || {
+        bench::run(&bench::Options::smoke()).map(|()| Count {
+            passed: 1,
+            ..Count::default()
+        })
+    }));
     if options.kernels {
         total.add(step("kernels", kernels));
     }

@@ -1,6 +1,6 @@
 //! The measurements.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     Options, Row, host, measure,
@@ -252,38 +252,49 @@ fn programs(options: &Options) -> Result<Vec<Row>> {
 }
 
 /// What a machine does: a server, and a traced client whose cost it prints.
-const IN_MACHINE: &str = "c1m server --listen 127.0.0.1:8000 >/dev/null 2>&1 & sleep 2; \
-    c1m trace --hooks BACKEND --cost /run/cost.json --run-times -- client --connections COUNT --hold 0s; \
-    echo; tr -d '\\n' </run/cost.json; echo";
+const IN_MACHINE: &str = "c1m server --listen 127.0.0.1:8000 >/dev/null 2>&1 & sleep 3
+    for backend in fentry kprobe tracepoint; do
+        c1m trace --hooks $backend --cost /run/cost.json --run-times -- client --connections COUNT --hold 0s
+        echo; echo \"cost of $backend $(tr -d '\\n' </run/cost.json)\"
+    done";
+/// How the line of a backend's cost begins.
+const COST_LINE: &str = "cost of ";
 
 fn kernels(options: &Options) -> Result<Vec<Row>> {
     let connections = if options.quick { 1_000 } else { 10_000 };
     let mut rows = Vec::new();
     for kernel in ["5.10", "6.1", "6.12", "7.2"] {
-        for backend in ["fentry", "kprobe", "tracepoint"] {
-            let script = IN_MACHINE
-                .replace("BACKEND", backend)
-                .replace("COUNT", &connections.to_string());
-            let xtask = std::env::current_exe().context("where xtask is")?;
-            let mut machine = command::clean(xtask);
-            machine.args(["vm", kernel, "--", &script]);
-            let mut cost = None;
-            let status = command::each_line(&mut machine, |line| {
-                let begin = line.find("{\"").or_else(|| line.find("{  \""));
-                if let Some(at) = begin {
-                    cost = measure::cost_of(&line[at..]).ok().or(cost.take());
-                }
-            })?;
-            let values = cost.with_context(|| format!("{kernel} {backend}: {status}, no cost"))?;
-            rows.push(Row {
-                label: format!("{kernel} {backend}"),
-                connections,
-                rounds: 1,
-                values,
-            });
+        let script = IN_MACHINE.replace("COUNT", &connections.to_string());
+        let xtask = std::env::current_exe().context("where xtask is")?;
+        let mut machine = command::clean(xtask);
+        machine.args(["vm", kernel, "--", &script]);
+        let mut failed = None;
+        let status = command::each_line(&mut machine, |line| {
+            let Some((backend, cost)) = cost_line(line) else {
+                return;
+            };
+            match measure::cost_of(cost) {
+                Ok(values) => rows.push(Row {
+                    label: format!("{kernel} {backend}"),
+                    connections,
+                    rounds: 1,
+                    values,
+                }),
+                Err(error) => failed = Some(error),
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.context(format!("{kernel}: no cost")));
         }
+        ensure!(status.success(), "{kernel}: {status}");
     }
     Ok(rows)
+}
+
+/// A backend and what the trace with it cost, from a line of a machine's console.
+fn cost_line(line: &str) -> Option<(&str, &str)> {
+    let at = line.find(COST_LINE)?;
+    line[at + COST_LINE.len()..].trim_end().split_once(' ')
 }
 
 fn two_million(options: &Options) -> Result<Vec<Row>> {

@@ -163,7 +163,7 @@ pub(crate) fn page_is_current() -> Result<()> {
     let results = serde_json::from_str(&text).context("docs/performance.json")?;
     let page = fs::read_to_string(command::root().join("docs/performance.md")).unwrap_or_default();
     if page != page::render(&results) {
-        bail!(
+        anyhow::bail!(
             "docs/performance.md is not what docs/performance.json says: measure again, never edit it"
         );
     }
