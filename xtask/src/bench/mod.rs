@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{command, setup};
@@ -156,7 +156,8 @@ fn medians(runs: &[Values]) -> Values {
 }
 
 /// Whether the page is what the numbers say. Nothing is measured.
-pub(crate) fn page_is_current() -> Result<()> {
+#[cfg(test)]
+fn page_is_current() -> Result<()> {
     let Ok(text) = fs::read_to_string(kept()) else {
         return Ok(());
     };
