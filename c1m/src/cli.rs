@@ -12,7 +12,8 @@ mod outputs;
 
 pub use self::doctor::{DoctorArgs, End};
 use self::examples::{
-    CAUSES_EXAMPLES, CLIENT_EXAMPLES, EXAMPLES, REPORT_EXAMPLES, SERVER_EXAMPLES, TRACE_EXAMPLES,
+    CAUSES_EXAMPLES, CLIENT_EXAMPLES, COMPLETIONS_EXAMPLES, EXAMPLES, REPORT_EXAMPLES,
+    SERVER_EXAMPLES, TRACE_EXAMPLES,
 };
 pub use self::lab::{LabArgs, Plain, Programs, Seeds};
 use crate::{load::worker, run, trace::hooks::Backend};
@@ -46,6 +47,7 @@ pub enum Command {
     /// Explain the causes
     Causes(CausesArgs),
     /// Print completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// Which one
         shell: clap_complete::Shell,

@@ -46,6 +46,11 @@ Examples:
   c1m causes                                    all of them, in the order of a connection's life
   c1m causes ports-exhausted                    one: how it shows, what proves it, what to do";
 
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  c1m completions bash                          for this shell: source <(c1m completions bash)
+  c1m completions zsh                           for good: into a file _c1m on the fpath";
+
 pub(super) const TRACE_EXAMPLES: &str = "\
 Examples:
   sudo c1m trace -- server
