@@ -130,14 +130,10 @@ pub fn book(
         if outcome.is_established() {
             ledger.latencies.note(outcome.settle_us);
         }
-        let source = SocketAddr::new(
-            tuples.source(index).ip(),
-            if outcome.port != 0 {
-                outcome.port
-            } else {
-                tuples.source(index).port()
-            },
-        );
+        let mut source = tuples.source(index);
+        if outcome.port != 0 {
+            source.set_port(outcome.port);
+        }
         let (source, facts) = told.of(index, source, &outcome);
         let looked_up = match snapshot.unread {
             true => look_up(&tuple(source, target))?,

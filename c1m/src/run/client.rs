@@ -1,6 +1,10 @@
 //! `c1m client`, traced or not.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use c1m_common::tuple::Tuple;
 
@@ -13,8 +17,9 @@ use crate::{
     cli::{ClientArgs, Close, TraceArgs},
     doctor,
     ledger::{
+        Ledger,
         balance::Frame,
-        census,
+        census::{self, Holders},
         client::{Index, Run, ServerEnds, book},
         detail::Latencies,
     },
@@ -208,12 +213,7 @@ async fn report(
     ledger
         .notes
         .extend(remarks(client, &sighting, as_root && watch.is_traced()));
-    // Another census: only for the one cause that asks who has the ports.
-    let asks = ledger.lost.contains_key(&Cause::PortsExhausted);
-    let holders = match watch.namespaces().first().filter(|_| asks) {
-        Some(namespace) => census::holders(namespace, target)?,
-        None => Default::default(),
-    };
+    let holders = holders(&ledger, watch, target)?;
     let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
     let record = ledger.close(Frame {
@@ -244,6 +244,19 @@ async fn report(
         record,
         table: started.elapsed().saturating_sub(settled),
     })
+}
+
+/// Who has the ports. Another census: only for the one cause that asks.
+fn holders(
+    ledger: &Ledger,
+    watch: &Watch,
+    target: SocketAddr,
+) -> anyhow::Result<BTreeMap<IpAddr, Holders>> {
+    let asks = ledger.lost.contains_key(&Cause::PortsExhausted);
+    match watch.namespaces().first().filter(|_| asks) {
+        Some(namespace) => Ok(census::holders(namespace, target)?),
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 /// What the reader has to know of this run besides its sums.

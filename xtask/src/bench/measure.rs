@@ -3,9 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read},
     path::PathBuf,
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::Command,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -14,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::host;
+use super::{host, running::Running};
 use crate::{command, ebpf};
 
 /// Where measurements listen.
@@ -46,86 +45,6 @@ impl Kind {
 
 /// Numbers by name.
 pub(super) type Values = BTreeMap<String, f64>;
-
-/// A process that is ended when it is dropped.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<(Instant, String)>,
-    stdin: Option<ChildStdin>,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let (tell, lines) = mpsc::channel();
-        for stream in [
-            child
-                .stdout
-                .take()
-                .map(|it| Box::new(it) as Box<dyn Read + Send>),
-            child
-                .stderr
-                .take()
-                .map(|it| Box::new(it) as Box<dyn Read + Send>),
-        ] {
-            let (stream, tell) = (stream.context("no output")?, tell.clone());
-            thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    // Nobody listens any more once it was dropped.
-                    let _ = tell.send((Instant::now(), line));
-                }
-            });
-        }
-        let stdin = child.stdin.take();
-        Ok(Self {
-            child,
-            lines,
-            stdin,
-        })
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits for a line with `word`.
-    fn says(&self, word: &str, limit: Duration) -> Result<(Instant, String)> {
-        let end = Instant::now() + limit;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let (at, line) = self
-                .lines
-                .recv_timeout(left)
-                .with_context(|| format!("it never said `{word}`"))?;
-            if line.contains(word) {
-                return Ok((at, line));
-            }
-        }
-    }
-
-    /// Asks it to end, and waits.
-    fn stop(mut self) -> Result<ExitStatus> {
-        drop(self.stdin.take());
-        command::run(Command::new("kill").args(["-TERM", &self.pid().to_string()]))?;
-        Ok(self.child.wait()?)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        if let Ok(None) = self.child.try_wait() {
-            // It is ours, and it may be gone just now.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
 
 /// What a client is asked besides the number of connections.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +161,22 @@ fn server(ask: &Ask) -> Result<Option<Running>> {
     Ok(Some(running))
 }
 
+/// `c1m client`, or under the tracer if what that costs is to be written to a file.
+fn c1m_client(ask: &Ask, cost: Option<&PathBuf>) -> Command {
+    let hold = if ask.may_lose { 0 } else { HOLD_S };
+    let mut command = Command::new(ebpf::c1m());
+    if let Some(cost) = cost {
+        command.args(["trace", "--cost"]).arg(cost);
+        command.args(&ask.trace).arg("--");
+    }
+    command
+        .args(["client", "--target", LISTEN, "--connections"])
+        .arg(ask.connections.to_string())
+        .args(["--hold", &format!("{hold}s")])
+        .args(&ask.client);
+    command
+}
+
 fn client(ask: &Ask, traced: bool) -> Result<Values> {
     let server = server(ask)?;
     let server_pid = server.as_ref().map(Running::pid);
@@ -249,22 +184,7 @@ fn client(ask: &Ask, traced: bool) -> Result<Values> {
     let idle = of_server();
     let slab = host::meminfo("Slab:");
     let cost = file("cost.json");
-    let hold = if ask.may_lose { 0 } else { HOLD_S };
-    let mut command = Command::new(ebpf::c1m());
-    if traced {
-        command
-            .arg("trace")
-            .arg("--cost")
-            .arg(&cost)
-            .args(&ask.trace)
-            .arg("--");
-    }
-    command
-        .args(["client", "--target", LISTEN, "--connections"])
-        .arg(ask.connections.to_string())
-        .args(["--hold", &format!("{hold}s")])
-        .args(&ask.client);
-    let mut running = Running::start(&mut command)?;
+    let mut running = Running::start(&mut c1m_client(ask, traced.then_some(&cost)))?;
     let mut values = Values::new();
     let (mut held, mut most) = (0, 0);
     let end = Instant::now() + LIMIT;
@@ -299,13 +219,7 @@ fn client(ask: &Ask, traced: bool) -> Result<Values> {
     values.insert("standing".into(), standing as f64);
     values.insert("lost".into(), word_before(&headline, "lost") as f64);
     if let Some((_, line)) = rate {
-        values.insert("conn_per_s".into(), word_before(&line, "per") as f64);
-        let establish = line
-            .split(" in ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        let establish = establish.and_then(|s| s.parse().ok()).unwrap_or(0.0);
-        values.insert("establish_s".into(), establish);
+        speed(&mut values, &line);
     }
     if held > 0 {
         values.insert(
@@ -321,6 +235,17 @@ fn client(ask: &Ask, traced: bool) -> Result<Values> {
         server.stop()?;
     }
     Ok(values)
+}
+
+/// What `established in 3.9 s: 4 per second` says.
+fn speed(values: &mut Values, line: &str) {
+    values.insert("conn_per_s".into(), word_before(line, "per") as f64);
+    let establish = line
+        .split(" in ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let establish = establish.and_then(|s| s.parse().ok()).unwrap_or(0.0);
+    values.insert("establish_s".into(), establish);
 }
 
 /// The number before a word, without separators.
