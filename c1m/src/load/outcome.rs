@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use super::shared::Shared;
@@ -107,9 +108,9 @@ impl Speed {
         self.span_us = Some((first_us.min(started_us), last_us.max(settled_us)));
     }
 
-    /// When the last one settled, from the start of the run, in µs; 0 without any.
-    pub fn settled_us(&self) -> u64 {
-        self.span_us.unwrap_or_default().1
+    /// When the last one settled, from the start of the run; 0 without any.
+    pub fn settled(&self) -> Duration {
+        Duration::from_micros(self.span_us.unwrap_or_default().1)
     }
 
     /// From the beginning of the first attempt to the moment when the last one settled, in s; 0 without any.

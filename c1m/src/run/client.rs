@@ -239,11 +239,8 @@ async fn report(
             ..RemedyContext::default()
         },
     });
-    let settled = Duration::from_micros(speed.settled_us());
-    Ok(Report {
-        record,
-        table: started.elapsed().saturating_sub(settled),
-    })
+    let table = started.elapsed().saturating_sub(speed.settled());
+    Ok(Report { record, table })
 }
 
 /// Who has the ports. Another census: only for the one cause that asks.
