@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// A few thousand connections, once: whether it works, and no more; nothing is kept
     #[arg(long, conflicts_with_all = ["rounds", "sizes"])]
     quick: bool,
+    /// Measure the release programs as they are, without building them first
+    #[arg(long)]
+    as_built: bool,
     /// Also write what was measured to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -48,6 +51,7 @@ impl Options {
             rounds: 1,
             sizes: Vec::new(),
             quick: true,
+            as_built: false,
             json: None,
         }
     }
@@ -87,7 +91,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     setup::must_be_root("bench")?;
     let chosen = chosen(&options.names)?;
-    measure::build()?;
+    if !options.as_built {
+        measure::build()?;
+    }
     let mut measured = Results::new();
     for (name, what, measure) in chosen {
         println!("== {name}: {what}");
@@ -128,13 +134,32 @@ fn keep(measured: &Results) -> Result<()> {
         Ok(text) => serde_json::from_str(&text).context("docs/performance.json")?,
         Err(_) => Results::new(),
     };
-    results.extend(measured.clone());
+    for (name, section) in measured.clone() {
+        let kept = results.remove(&name).unwrap_or_default();
+        results.insert(name, joined(kept, section));
+    }
     fs::write(kept(), serde_json::to_string_pretty(&results)? + "\n")?;
     fs::write(
         command::root().join("docs/performance.md"),
         page::render(&results),
     )
     .context("cannot write docs/performance.md")
+}
+
+/// What was measured on the same machine under other conditions stays; the line above the table names the last commit.
+fn joined(kept: Section, mut new: Section) -> Section {
+    let same =
+        |row: &Row, other: &Row| row.connections == other.connections && row.label == other.label;
+    if (&kept.host.kernel, &kept.host.cpu) == (&new.host.kernel, &new.host.cpu) {
+        let rows = kept.rows.into_iter();
+        let others: Vec<Row> = rows
+            .filter(|row| !new.rows.iter().any(|new| same(row, new)))
+            .collect();
+        new.rows.extend(others);
+    }
+    // Stable: what belongs together keeps its order.
+    new.rows.sort_by_key(|row| row.connections);
+    new
 }
 
 /// The medians of several runs' values, name by name.
