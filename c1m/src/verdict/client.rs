@@ -2,7 +2,7 @@
 
 use c1m_common::{
     fact::{Facts, end_flag, segment},
-    state::ESTABLISHED,
+    state::{ESTABLISHED, SYN_SENT},
 };
 
 use super::{
@@ -29,6 +29,14 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
             Verdict::Lost(unanswered(attempt, context))
         }
         Stage::Established => established(attempt, context),
+        // The kernel knows better: it went from SYN_SENT, and what woke the client was its end.
+        Stage::Lost
+            if attempt
+                .facts
+                .is_some_and(|facts| facts.client.from == SYN_SENT) =>
+        {
+            Verdict::Lost(unanswered(attempt, context))
+        }
         Stage::Lost => Verdict::Lost(lost_later(attempt, context)),
         Stage::Closed => Verdict::Closed(recovered(attempt.facts, context)),
         Stage::WorkerDied => Verdict::Lost(Cause::ClientExited),
