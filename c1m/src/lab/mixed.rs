@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use super::{
     dice::Dice,
     foreign::{Foreign, bind},
     listener::accept_late,
-    process::{POLL, Place, more_files, tool},
+    process::{Place, more_files, tool},
     truth::Truth,
     witness::{SYNS, element, elements},
 };
@@ -86,23 +85,26 @@ enum Event {
     Close(u64),
 }
 
-/// How long the faults of [`random`] go on.
-const FAULTS_MS: u64 = 4_000;
 const SOURCES: u64 = 4;
 /// How many attempts of [`random`].
 const ATTEMPTS: u64 = 2_000;
+/// At most so many of them find their port taken, and send no SYN.
+const BOUND_MAX: u64 = 60;
+/// After so many SYNs there are no more faults.
+const FAULTS: u64 = ATTEMPTS - BOUND_MAX;
 /// How many of them a source makes.
 const PER_SOURCE: u64 = ATTEMPTS / SOURCES;
 
-/// Faults at times that the seed decides, while a client connects at a steady rate. The injector keeps the truth: the
-/// packet filter notes whose SYNs it dropped and whose it let pass, the server counts what it accepted, reset and
+/// Faults at moments that the seed decides, while a client connects at a steady rate. They are counted in SYNs, for how
+/// many come in a second is the machine's affair, and a setting has to help a second time. The injector keeps the truth:
+/// the packet filter notes whose SYNs it dropped and whose it let pass, the server counts what it accepted, reset and
 /// closed.
 pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let mut dice = Dice::of(bench.seed().unwrap_or(1));
     let backlog = bench.backlog(dice.within(16..=128) as u32);
     more_files()?;
     let ports = u64::from(FIRST_PORT)..=u64::from(FIRST_PORT) + PER_SOURCE - 1;
-    let bound = dice.within(5..=60);
+    let bound = dice.within(5..=BOUND_MAX);
     let _bound = dice
         .several(bound, ports)
         .into_iter()
@@ -130,11 +132,14 @@ pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
          --hold 60s"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("the first SYN is sent", || {
-        traced.must_run()?;
-        Ok(bench.opened()? > 0)
-    })?;
-    injector.make(events)?;
+    for (at, event) in events {
+        bench.until("the next fault's turn", || {
+            traced.must_run()?;
+            injector.accept()?;
+            Ok(bench.opened()? >= at)
+        })?;
+        injector.act(event)?;
+    }
     bench.until("every attempt has an end", || {
         traced.must_run()?;
         injector.accept()?;
@@ -151,33 +156,29 @@ pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(vec![Outcome { truth, run }])
 }
 
-/// The faults, the last one first.
-fn timeline(dice: &mut Dice) -> Vec<(Duration, Event)> {
+/// The faults, and after how many SYNs each comes.
+fn timeline(dice: &mut Dice) -> Vec<(u64, Event)> {
     let mut events = Vec::new();
     for _ in 0..dice.within(1..=3) {
-        let at = dice.within(0..=FAULTS_MS);
+        let at = dice.within(1..=FAULTS);
         events.push((at, Event::Drop(dice.within(1..=SOURCES))));
-        events.push((at + dice.within(20..=600), Event::Pass));
+        events.push((at + dice.within(10..=300), Event::Pass));
     }
     for _ in 0..dice.within(1..=2) {
-        let at = dice.within(0..=FAULTS_MS);
+        let at = dice.within(1..=FAULTS);
         events.push((at, Event::Pause));
-        events.push((at + dice.within(100..=900), Event::Accept));
+        events.push((at + dice.within(50..=450), Event::Accept));
     }
     for _ in 0..dice.within(1..=4) {
-        let at = dice.within(0..=FAULTS_MS);
+        let at = dice.within(1..=FAULTS);
         events.push((at, Event::Reset(dice.within(1..=50))));
-        events.push((
-            dice.within(0..=FAULTS_MS),
-            Event::Close(dice.within(1..=50)),
-        ));
+        events.push((dice.within(1..=FAULTS), Event::Close(dice.within(1..=50))));
     }
     // At the end nothing is dropped any more, and everybody is accepted.
-    events.push((FAULTS_MS + 1_000, Event::Pass));
-    events.push((FAULTS_MS + 1_000, Event::Accept));
-    events.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let at = |(at, event)| (Duration::from_millis(at), event);
-    events.into_iter().map(at).collect()
+    events.retain(|(at, _)| *at < FAULTS);
+    events.extend([(FAULTS, Event::Pass), (FAULTS, Event::Accept)]);
+    events.sort_by_key(|(at, _)| *at);
+    events
 }
 
 /// Makes the faults, and knows what they did.
@@ -193,19 +194,6 @@ struct Injector {
 }
 
 impl Injector {
-    /// Makes the faults, each at its time from now on; between them it accepts.
-    fn make(&mut self, mut events: Vec<(Duration, Event)>) -> anyhow::Result<()> {
-        let begin = Instant::now();
-        while let Some((at, event)) = events.pop() {
-            while begin.elapsed() < at {
-                self.accept()?;
-                std::thread::sleep(POLL);
-            }
-            self.act(event)?;
-        }
-        Ok(())
-    }
-
     fn act(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Drop(source) => self.filter.drop(source),
@@ -340,9 +328,10 @@ mod tests {
     fn a_timeline_ends_without_a_fault() {
         for seed in 0..50 {
             let events = timeline(&mut Dice::of(seed));
-            assert!(events.windows(2).all(|pair| pair[0].0 >= pair[1].0));
-            let last = |event: &&(Duration, Event)| matches!(event.1, Event::Pass | Event::Drop(_));
-            assert!(matches!(events.iter().find(last), Some((_, Event::Pass))));
+            assert!(events.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+            let is = |event: &&(u64, Event)| matches!(event.1, Event::Pass | Event::Drop(_));
+            assert!(matches!(events.iter().rfind(is), Some((_, Event::Pass))));
+            assert!(matches!(events.last(), Some((_, Event::Accept))));
         }
     }
 }
