@@ -100,7 +100,17 @@ pub struct Config {
 const _: () =
     assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 16);
 
-/// Phases of a trace, the one word of the `PHASE` map.
+/// What the words of the `WORDS` map say.
+pub mod word {
+    /// The [`phase`](super::phase) of the trace.
+    pub const PHASE: u32 = 0;
+    /// Whether SYNs that a listener drops are told by what is sent, and not by the functions that drop them.
+    pub const INFERS_SYN_DROPS: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
+/// Phases of a trace.
 pub mod phase {
     /// Being attached: nothing is counted or folded, only listeners are kept.
     pub const ATTACHING: u32 = 0;

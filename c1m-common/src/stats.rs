@@ -56,6 +56,16 @@ pub mod event {
     pub const COUNT: usize = 6;
 }
 
+/// Programs that have a twin, which takes what the kernel skips the first for: the index into [`Stats::twins`].
+pub mod pair {
+    /// `kfree_skb`
+    pub const DROP: usize = 0;
+    /// `consume_skb`
+    pub const CONSUME: usize = 1;
+    /// How many there are.
+    pub const COUNT: usize = 2;
+}
+
 /// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,11 +124,13 @@ pub struct Stats {
     pub seen: [u64; 2],
     /// What belongs to no attempt, by [`event`].
     pub events: [u64; event::COUNT],
+    /// Events that the second program of a [`pair`] took.
+    pub twins: [u64; pair::COUNT],
 }
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48);
+    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48 + 16);
 };
 
 impl EndStats {
@@ -181,6 +193,7 @@ impl Stats {
         pairs(&mut self.handled, &other.handled);
         pairs(&mut self.seen, &other.seen);
         pairs(&mut self.events, &other.events);
+        pairs(&mut self.twins, &other.twins);
         self.ack_failures += other.ack_failures;
     }
 }

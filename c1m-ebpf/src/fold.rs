@@ -110,11 +110,41 @@ pub(crate) fn begin(tuple: &Tuple, sequence: u32) {
         keep(tuple, facts);
     }
     let (reused, unsent) = (facts.reused + 1, facts.unsent);
-    *facts = EMPTY;
+    clear(facts);
     facts.reused = reused;
     facts.unsent = unsent;
     facts.generation = sequence;
     facts.first_ns = now_ns();
+}
+
+const FACTS_WORDS: usize = size_of::<Facts>() / size_of::<u64>();
+
+/// Makes an entry as it is born. Word by word, here and below, and volatile: the compiler's own way with so many bytes is a
+/// loop over them, which the verifier follows as often as it is run.
+#[inline(always)]
+fn clear(facts: &mut Facts) {
+    let words = (&raw mut *facts).cast::<u64>();
+    let mut i = 0;
+    while i < FACTS_WORDS {
+        // SAFETY: so many words are there, and zeros are a value.
+        unsafe { words.add(i).write_volatile(0) };
+        i += 1;
+    }
+}
+
+/// Copies an entry.
+///
+/// # Safety
+/// `to` has room for it, aligned.
+#[inline(always)]
+unsafe fn copy(facts: &Facts, to: *mut Facts) {
+    let (from, to) = ((&raw const *facts).cast::<u64>(), to.cast::<u64>());
+    let mut i = 0;
+    while i < FACTS_WORDS {
+        // SAFETY: both have so many words.
+        unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
+        i += 1;
+    }
 }
 
 /// Hands the facts of an attempt that is over to the tracer.
@@ -123,10 +153,10 @@ fn keep(tuple: &Tuple, facts: &Facts) {
     match GENERATIONS.reserve::<Generation>(0) {
         Some(mut room) => {
             let place = room.as_mut_ptr();
-            // SAFETY: reserved memory of this size; written field by field, for it is half a stack.
+            // SAFETY: reserved memory of this size, aligned as both its fields are.
             unsafe {
                 (&raw mut (*place).tuple).write(*tuple);
-                (&raw mut (*place).facts).write(*facts);
+                copy(facts, &raw mut (*place).facts);
             }
             room.submit(0);
         }
@@ -149,13 +179,18 @@ fn dropped(facts: &mut Facts, kind: u8) {
     facts.last_drop = kind;
 }
 
-/// Older verifiers forget the bound of a number that was kept on the stack; this they see where it is used.
-const SMALL: usize = 7;
+/// A class as an index that every verifier can follow: a number that the compiler knows nothing of, and so leaves its bound
+/// where it is used. Older verifiers forget a bound on the stack, and lose their way where two of them exclude each other.
+#[inline(always)]
+fn bounded(class: usize) -> usize {
+    // SAFETY: a live local.
+    unsafe { core::ptr::read_volatile(&raw const class) & 7 }
+}
 
 /// Counts a SYN that a listener dropped.
 #[inline(always)]
 pub(crate) fn count_syn_drop(stats: &mut Stats, class: usize) {
-    let class = class & SMALL;
+    let class = bounded(class);
     if class < stats.syn_drops.len() {
         stats.syn_drops[class] += 1;
     }
@@ -164,7 +199,7 @@ pub(crate) fn count_syn_drop(stats: &mut Stats, class: usize) {
 /// A listener dropped the attempt's SYN.
 #[inline(always)]
 pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState) {
-    let class = class & SMALL;
+    let class = bounded(class);
     if class < facts.syn_drops.len() {
         facts.syn_drops[class] = facts.syn_drops[class].saturating_add(1);
     }

@@ -1,11 +1,15 @@
 //! Reads of kernel memory: sockets, namespaces, tasks. Every read can fail and says so.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf},
+    programs::BtfTracePointContext,
+};
 use c1m_common::{
     AF_INET, AF_INET6,
     config::{NAMESPACES_MAX, PORTS_MAX},
     offsets::ABSENT,
-    tuple::{Tuple, mapped_v4},
+    tuple::Tuple,
 };
 
 use crate::maps::{config, offset};
@@ -54,6 +58,86 @@ impl Ptr {
     }
 }
 
+/// An object in the kernel, however its fields are read. What runs for every good connection reads them by plain loads.
+pub(crate) trait Object: Copy {
+    /// Whether each read must be of one field, as its type has it.
+    const TYPED: bool;
+
+    /// The `T` at `offset`.
+    fn read<T>(self, offset: usize) -> Option<T>;
+
+    /// Copies an address of the network's at `offset`: whole words of four bytes.
+    fn read_into(self, offset: usize, to: &mut [u8]) -> Option<()>;
+
+    /// The object that the pointer at `offset` leads to.
+    fn follow(self, offset: usize) -> Option<Self>;
+}
+
+impl Object for Ptr {
+    const TYPED: bool = false;
+
+    #[inline(always)]
+    fn read<T>(self, offset: usize) -> Option<T> {
+        Ptr::read(self, offset)
+    }
+
+    #[inline(always)]
+    fn read_into(self, offset: usize, to: &mut [u8]) -> Option<()> {
+        Ptr::read_into(self, offset, to)
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: usize) -> Option<Ptr> {
+        Ptr::follow(self, offset)
+    }
+}
+
+/// An object whose type the verifier knows, from the argument of a tracepoint on.
+#[derive(Clone, Copy)]
+pub(crate) struct Typed(*const u8);
+
+impl Typed {
+    /// The `n`th argument of a tracepoint, which must not be null.
+    #[inline(always)]
+    pub(crate) fn argument(ctx: &BtfTracePointContext, n: usize) -> Self {
+        Self(ctx.arg(n))
+    }
+}
+
+/// The same, of which the verifier knows no more than that it is a number: so a global function may have it.
+#[inline(always)]
+pub(crate) fn untyped_argument(ctx: &impl EbpfContext, n: usize) -> Ptr {
+    Ptr(Ptr(ctx.as_ptr() as u64).read(n * 8).unwrap_or(0))
+}
+
+impl Object for Typed {
+    const TYPED: bool = true;
+
+    #[inline(always)]
+    fn read<T>(self, offset: usize) -> Option<T> {
+        if offset == ABSENT as usize {
+            return None;
+        }
+        // SAFETY: the verifier takes the load only if `T` is a field there, and a fault reads as 0. Volatile, so that the
+        // compiler makes no load of two fields.
+        Some(unsafe { core::ptr::read_volatile(self.0.add(offset).cast()) })
+    }
+
+    #[inline(always)]
+    fn read_into(self, offset: usize, to: &mut [u8]) -> Option<()> {
+        for (word, to) in to.chunks_exact_mut(4).enumerate() {
+            set_word(to, self.read(offset + word * 4)?);
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: usize) -> Option<Typed> {
+        let to: *const u8 = self.read(offset)?;
+        (!to.is_null()).then_some(Typed(to))
+    }
+}
+
 /// Which end of the connection a socket is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -97,31 +181,31 @@ pub(crate) fn is_traced_namespace(inum: u32) -> bool {
 
 /// Inode number of a `struct net`.
 #[inline(always)]
-fn inum(net: Ptr) -> Option<u32> {
+fn inum(net: impl Object) -> Option<u32> {
     net.read(offset!(net_inum))
 }
 
 /// The namespace of a socket of any kind (`sock_common`).
 #[inline(always)]
-pub(crate) fn sock_net(sk: Ptr) -> Option<Ptr> {
+pub(crate) fn sock_net<T: Object>(sk: T) -> Option<T> {
     sk.follow(offset!(skc_net))
 }
 
 /// The namespace's inode number of a socket of any kind.
 #[inline(always)]
-pub(crate) fn sock_inum(sk: Ptr) -> Option<u32> {
+pub(crate) fn sock_inum(sk: impl Object) -> Option<u32> {
     inum(sock_net(sk)?)
 }
 
 /// The namespace of a packet: of its device, else of its route's device (`tcp_v4_rcv` clears `skb->dev`).
 #[inline(always)]
-pub(crate) fn skb_inum(skb: Ptr) -> Option<u32> {
-    let dev = match skb.follow(offset!(skb_dev)) {
-        Some(dev) => dev,
-        // The lowest bit says that no reference is held (SKB_DST_NOREF).
-        None => Ptr(skb.read::<u64>(offset!(skb_refdst))? & !1).follow(offset!(dst_dev))?,
-    };
-    inum(dev.follow(offset!(dev_net))?)
+pub(crate) fn skb_inum(skb: impl Object) -> Option<u32> {
+    if let Some(dev) = skb.follow(offset!(skb_dev)) {
+        return inum(dev.follow(offset!(dev_net))?);
+    }
+    // The lowest bit says that no reference is held (SKB_DST_NOREF).
+    let dst = Ptr(skb.read::<u64>(offset!(skb_refdst))? & !1);
+    inum(dst.follow(offset!(dst_dev))?.follow(offset!(dev_net))?)
 }
 
 /// A traced socket: which end it is; its tuple is written to `tuple`. None for any other socket.
@@ -144,16 +228,22 @@ pub(crate) fn traced_side(sk: Ptr) -> Option<(Side, (u16, u16))> {
 
 /// The same for a request socket, which is a `sock_common` and no more.
 #[inline(always)]
-pub(crate) fn traced_request(req: Ptr, tuple: &mut Tuple) -> Option<Side> {
-    let dport = u16::from_be(req.read(offset!(skc_dport))?);
-    let sport = req.read(offset!(skc_num))?;
-    let side = side(req, sport, dport)?;
-    fill_tuple(req, side, (sport, dport), tuple)?;
+pub(crate) fn traced_request(req: impl Object, tuple: &mut Tuple) -> Option<Side> {
+    let (side, ports) = traced_common(req)?;
+    fill_tuple(req, side, ports, tuple)?;
     Some(side)
 }
 
+/// The same as [`traced_side`] by the fields of a `sock_common` alone, for a socket that is not closed.
 #[inline(always)]
-fn side(sk: Ptr, sport: u16, dport: u16) -> Option<Side> {
+pub(crate) fn traced_common(sk: impl Object) -> Option<(Side, (u16, u16))> {
+    let dport = u16::from_be(sk.read(offset!(skc_dport))?);
+    let sport = sk.read(offset!(skc_num))?;
+    Some((side(sk, sport, dport)?, (sport, dport)))
+}
+
+#[inline(always)]
+fn side(sk: impl Object, sport: u16, dport: u16) -> Option<Side> {
     let side = if is_server_port(dport) {
         Side::Client
     } else if is_server_port(sport) {
@@ -166,7 +256,12 @@ fn side(sk: Ptr, sport: u16, dport: u16) -> Option<Side> {
 
 /// Writes the tuple of a socket of any kind.
 #[inline(always)]
-pub(crate) fn fill_tuple(sk: Ptr, side: Side, ports: (u16, u16), tuple: &mut Tuple) -> Option<()> {
+pub(crate) fn fill_tuple(
+    sk: impl Object,
+    side: Side,
+    ports: (u16, u16),
+    tuple: &mut Tuple,
+) -> Option<()> {
     let (local, remote) = ends(tuple, side, ports.0, ports.1);
     match sk.read::<u16>(offset!(skc_family))? {
         AF_INET => {
@@ -203,16 +298,45 @@ pub(crate) fn ends(
     }
 }
 
-/// Makes `address` IPv4-mapped, and gives back the four bytes to fill.
+/// Makes the address of a [`Tuple`] IPv4-mapped, and gives back the four bytes to fill.
 #[inline(always)]
 pub(crate) fn v4_part(address: &mut [u8; 16]) -> &mut [u8] {
-    *address = mapped_v4([0; 4]);
+    set_word(&mut address[..4], 0);
+    set_word(&mut address[4..], 0);
+    set_word(&mut address[8..], u32::from_ne_bytes([0, 0, 0xff, 0xff]));
     &mut address[12..]
+}
+
+/// Sets four bytes of an address of a [`Tuple`] at once.
+#[inline(always)]
+pub(crate) fn set_word(bytes: &mut [u8], word: u32) {
+    if bytes.len() >= 4 {
+        // SAFETY: so many are there, and a tuple's addresses are as aligned as the tuple: to four bytes.
+        unsafe { bytes.as_mut_ptr().cast::<u32>().write(word) }
+    }
+}
+
+/// Whether two tuples are the same, by words: the compiler's own way is a loop over bytes.
+#[inline(always)]
+pub(crate) fn is_same(one: &Tuple, other: &Tuple) -> bool {
+    const WORDS: usize = size_of::<Tuple>() / 4;
+    let (one, other) = (
+        (&raw const *one).cast::<u32>(),
+        (&raw const *other).cast::<u32>(),
+    );
+    let mut differ = 0;
+    let mut i = 0;
+    while i < WORDS {
+        // SAFETY: both have so many words, and are aligned to them.
+        differ |= unsafe { one.add(i).read() ^ other.add(i).read() };
+        i += 1;
+    }
+    differ == 0
 }
 
 /// Whether a socket is TCP's (`inet_sock_set_state` fires for DCCP and SCTP too).
 #[inline(always)]
-pub(crate) fn is_tcp(sk: Ptr) -> bool {
+pub(crate) fn is_tcp(sk: impl Object) -> bool {
     let protocol = if offset!(sk_protocol_bytes) == 1 {
         sk.read::<u8>(offset!(sk_protocol)).map(u16::from)
     } else {
@@ -223,7 +347,7 @@ pub(crate) fn is_tcp(sk: Ptr) -> bool {
 
 /// `sk_state` of a socket of any kind.
 #[inline(always)]
-pub(crate) fn sock_state(sk: Ptr) -> Option<u8> {
+pub(crate) fn sock_state(sk: impl Object) -> Option<u8> {
     sk.read(offset!(skc_state))
 }
 

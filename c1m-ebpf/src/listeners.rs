@@ -41,8 +41,9 @@ static NOBODY: Group = Group {
     socks: [0; GROUP_MAX],
 };
 
+/// The traced port that a listener listens on.
 #[inline(always)]
-fn port_of(sk: Ptr) -> Option<Port> {
+pub(crate) fn port_of(sk: Ptr) -> Option<Port> {
     let port: u16 = sk.read(offset!(skc_num))?;
     let port = if port != 0 {
         port
@@ -60,9 +61,16 @@ fn port_of(sk: Ptr) -> Option<Port> {
     })
 }
 
-/// A socket listens: on this traced port.
+/// A socket listens; 1 if that is news, on a traced port. A global function, as all with numbers for arguments here: the
+/// verifier goes through it once, and not for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn add_listener(sk: u64) -> u32 {
+    u32::from(add(Ptr(sk)).is_some())
+}
+
 #[inline(always)]
-pub(crate) fn add(sk: Ptr) -> Option<Port> {
+fn add(sk: Ptr) -> Option<()> {
     let port = port_of(sk)?;
     let nobody: &Group = &NOBODY;
     let _ = LISTENERS.insert(port, nobody, u64::from(BPF_NOEXIST));
@@ -79,7 +87,7 @@ pub(crate) fn add(sk: Ptr) -> Option<Port> {
         }
         if group.socks[i] == 0 {
             group.socks[i] = sk.0;
-            return Some(port);
+            return Some(());
         }
         i += 1;
     }
@@ -87,9 +95,15 @@ pub(crate) fn add(sk: Ptr) -> Option<Port> {
     None
 }
 
-/// A listener of this traced port is gone.
+/// A listener is gone; 1 if its port is traced.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn remove_listener(sk: u64) -> u32 {
+    u32::from(remove(Ptr(sk)).is_some())
+}
+
 #[inline(always)]
-pub(crate) fn remove(sk: Ptr) -> Option<Port> {
+fn remove(sk: Ptr) -> Option<()> {
     let port = port_of(sk)?;
     // SAFETY: as in `add`.
     let group = unsafe { &mut *LISTENERS.get_ptr_mut(port)? };
@@ -100,7 +114,7 @@ pub(crate) fn remove(sk: Ptr) -> Option<Port> {
         }
         i += 1;
     }
-    Some(port)
+    Some(())
 }
 
 /// The queues of one listener, into `queue`; whether its accept queue is full (`sk_acceptq_is_full`).
@@ -208,8 +222,7 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     tally.class as usize
 }
 
-/// Adds one listener to this CPU's tally, if the SYN may have gone to it. A global function with a number as its argument,
-/// the verifier goes through it once, and not for each listener of a port.
+/// Adds one listener to this CPU's tally, if the SYN may have gone to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn count_listener(listener: u64) -> u32 {

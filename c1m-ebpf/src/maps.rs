@@ -7,15 +7,18 @@ use aya_ebpf::{
 };
 use c1m_common::{
     call::Call,
-    config::{Config, phase},
+    config::{Config, phase, word},
     fact::Facts,
     listener::{Group, Port},
     offsets::Offsets,
-    stats::Stats,
+    stats::{Stats, pair},
     tuple::Tuple,
 };
 
-use crate::{hooks::Pending, listeners::Tally};
+use crate::{
+    hooks::{Freed, Pending},
+    listeners::Tally,
+};
 
 /// Offsets of kernel fields; set before loading.
 // SAFETY: an integers-only struct, for which all zeros is a value.
@@ -61,9 +64,9 @@ pub(crate) static CHANGED: HashMap<Tuple, u32> = HashMap::with_max_entries(1, BP
 #[map]
 pub(crate) static LISTENERS: HashMap<Port, Group> = HashMap::with_max_entries(64, 0);
 
-/// One word: the phase of the trace.
+/// Words that change while a trace lasts, by [`word`].
 #[map]
-pub(crate) static PHASE: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static WORDS: Array<u32> = Array::with_max_entries(word::COUNT, 0);
 
 /// Counters.
 #[map]
@@ -88,6 +91,10 @@ pub(crate) static TREE: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 /// Facts of earlier attempts whose tuple is used again.
 #[map]
 pub(crate) static GENERATIONS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// What is known of a segment that is being freed, for the program that looks at it first and for its twin.
+#[map]
+pub(crate) static FREED: PerCpuArray<Freed> = PerCpuArray::with_max_entries(2, 0);
 
 /// On one CPU a listener handles a SYN from beginning to end before the next: what was sent in between
 /// was the answer. The same holds for what else the network's side of the kernel does with bottom halves off: what a
@@ -120,6 +127,8 @@ pub(crate) struct Window {
     pub(crate) neighbour: [u8; 16],
     /// Why the last SYN was dropped.
     pub(crate) tally: Tally,
+    /// Whether the first program of a [`pair`](c1m_common::stats::pair) is looking at something.
+    pub(crate) busy: [u32; pair::COUNT],
 }
 
 /// A `tcp_conn_request` under way.
@@ -196,5 +205,11 @@ pub(crate) fn folding() -> bool {
 /// The phase of the trace.
 #[inline(always)]
 pub(crate) fn phase() -> u32 {
-    PHASE.get(0).copied().unwrap_or(phase::RUNNING)
+    WORDS.get(word::PHASE).copied().unwrap_or(phase::RUNNING)
+}
+
+/// Whether no function tells which SYNs a listener drops.
+#[inline(always)]
+pub(crate) fn infers_syn_drops() -> bool {
+    WORDS.get(word::INFERS_SYN_DROPS) != Some(&0)
 }

@@ -5,38 +5,34 @@ use c1m_common::{
     config::{PLACE_OF_FILTER, PLACES_MAX},
     fact::{QueueState, SkbDrop, ack_refusal, drop_flag, segment as kind, why},
     state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
-    stats::hook,
+    stats::{hook, pair},
     tuple::Tuple,
 };
 
 use super::{
     handshake::answered,
     reason::{is_discarded, receiver_flags, taken},
+    twin,
 };
 use crate::{
     fold::{NOBODY, ack_refused, entry, entry_of, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
-    maps::{Window, config, folding, offset, stats, window},
+    maps::{FREED, Window, config, folding, offset, stats, window},
     segment::{ACK, FIN, Header, RST, SYN},
 };
 
 /// `kfree_skb(struct sk_buff *skb, void *location [, enum skb_drop_reason reason [, struct sock *rx_sk]])`
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
-    let mut event = Event {
-        skb: Ptr(ctx.arg(0)),
-        location: ctx.arg(1),
-        reason: config!(reason_not_specified),
-        receiver: Ptr(0),
-    };
-    if config!(kfree_skb_args) >= 3 {
-        event.reason = ctx.arg::<u64>(2) as u32;
-    }
-    if config!(kfree_skb_args) >= 4 {
-        event.receiver = Ptr(ctx.arg(3));
-    }
-    let _ = freed(&event);
+    twin::first(pair::DROP, || freed(&ctx, 0));
+    0
+}
+
+/// Its twin.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub(crate) fn kfree_skb_again(ctx: RawTracePointContext) -> i32 {
+    twin::second(pair::DROP, || freed(&ctx, 1));
     0
 }
 
@@ -45,6 +41,55 @@ struct Event {
     location: u64,
     reason: u32,
     receiver: Ptr,
+}
+
+impl Event {
+    #[inline(always)]
+    fn of(ctx: &RawTracePointContext) -> Self {
+        let mut event = Event {
+            skb: Ptr(ctx.arg(0)),
+            location: ctx.arg(1),
+            reason: config!(reason_not_specified),
+            receiver: Ptr(0),
+        };
+        if config!(kfree_skb_args) >= 3 {
+            event.reason = ctx.arg::<u64>(2) as u32;
+        }
+        if config!(kfree_skb_args) >= 4 {
+            event.receiver = Ptr(ctx.arg(3));
+        }
+        event
+    }
+}
+
+/// A handshake segment of a traced port that is being freed.
+#[repr(C)]
+pub(crate) struct Freed {
+    tuple: Tuple,
+    /// The event: what is freed, and where.
+    skb: u64,
+    location: u64,
+    /// The socket that it was for, where the kernel says so.
+    receiver: u64,
+    reason: u32,
+    sequence: u32,
+    acknowledged: u32,
+    source_port: u16,
+    /// Of the TCP header.
+    flags: u8,
+    /// What was decided about it before: one of [`why`](c1m_common::fact::why).
+    why: u8,
+    /// Whether it brings neither data nor FIN.
+    bare: u8,
+    /// Whether the listener's end sent it.
+    from_server: u8,
+    /// Whether the kernel says why it is freed.
+    told: u8,
+    /// Whether a packet filter dropped it, after the handshake's first two segments.
+    filtered: u8,
+    /// Whether conntrack had just found its table full.
+    conntrack_full: u8,
+    pad: [u8; 3],
 }
 
 /// What the kernel says of the socket that a segment was for.
@@ -56,7 +101,8 @@ struct Receiver {
 }
 
 #[inline(always)]
-fn freed(event: &Event) -> Option<()> {
+fn freed(ctx: &RawTracePointContext, slot: u32) -> Option<()> {
+    let event = Event::of(ctx);
     let header = Header::of(event.skb)?;
     if header.flags & RST != 0 || header.flags & (SYN | ACK) == 0 {
         return None;
@@ -68,108 +114,145 @@ fn freed(event: &Event) -> Option<()> {
         window.decided = 0;
         return None;
     }
-    let conntrack_full = core::mem::take(&mut window.conntrack_full) != 0;
-    let mut tuple = NOBODY;
-    let from = header.traced(&mut tuple)?;
-    let why = decided(window, event, &header);
+    let conntrack_full = core::mem::take(&mut window.conntrack_full);
+    // SAFETY: a slot of this CPU's, and of this program's alone.
+    let freed = unsafe { &mut *FREED.get_ptr_mut(slot)? };
+    freed.tuple = NOBODY;
+    let from = header.traced(&mut freed.tuple)?;
+    let why = decided(window, &event, &header);
     if why == why::REQUEST && header.is_syn() {
         // The SYN again, of an attempt whose request waits.
         return None;
     }
-    let told = why != why::NOT_SEEN || tells_why(event);
-    let filtered = header.flags & SYN == 0 && why == why::NOT_SEEN && is_filtered(event);
+    let filtered = header.flags & SYN == 0 && why == why::NOT_SEEN && is_filtered(&event);
     // A listener's end answers SYNs with SYN-ACKs; all else that matters comes from the client, but for what a rule
     // makes of it.
     if (from == Side::Server) != header.is_synack() && !filtered || !folding() {
         return None;
     }
-    let owner = Ptr(event.skb.read::<u64>(offset!(skb_sk))?);
-    let Some(namespace) = namespace(event, owner) else {
-        stats()?.unattributed += 1;
-        return None;
-    };
-    if !is_traced_namespace(namespace) {
-        return None;
+    freed.skb = event.skb.0;
+    freed.location = event.location;
+    freed.receiver = event.receiver.0;
+    freed.reason = event.reason;
+    freed.sequence = header.sequence;
+    freed.acknowledged = header.acknowledged;
+    freed.source_port = header.source_port;
+    freed.flags = header.flags;
+    freed.why = why;
+    freed.bare = u8::from(header.flags & FIN == 0 && !header.has_payload());
+    freed.from_server = u8::from(from == Side::Server);
+    freed.told = u8::from(why != why::NOT_SEEN || tells_why(&event));
+    freed.filtered = u8::from(filtered);
+    freed.conntrack_full = u8::from(conntrack_full != 0);
+    fold_freed(slot);
+    Some(())
+}
+
+/// Folds what lies in a slot of `FREED`. A global function, the verifier goes through it once, and not for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fold_freed(slot: u32) -> u32 {
+    // SAFETY: as in `freed`, which filled it.
+    if let Some(freed) = FREED.get_ptr(slot).map(|freed| unsafe { &*freed }) {
+        let _ = freed.fold();
     }
-    let receiver = receiver(event.receiver);
-    let mut drop = as_told(event, why);
-    drop.flags |= receiver.flags;
-    // On the way out the segment belongs to its sender's socket; on the way in early demux may have given
-    // it to the receiver's.
-    if !owner.is_null() && owner.read::<u16>(offset!(skc_num)) == Some(header.source_port) {
-        drop.flags |= drop_flag::OUTPUT;
-    }
-    if conntrack_full {
-        drop.flags |= drop_flag::CONNTRACK_FULL;
-    }
-    if filtered {
-        let facts = entry(&tuple, hook::DROP)?;
-        let count = facts.filtered.count + 1;
-        facts.filtered = SkbDrop { count, ..drop };
-        if from == Side::Server {
+    0
+}
+
+impl Freed {
+    #[inline(always)]
+    fn fold(&self) -> Option<()> {
+        let owner = Ptr(Ptr(self.skb).read::<u64>(offset!(skb_sk))?);
+        let Some(namespace) = self.namespace(owner) else {
+            stats()?.unattributed += 1;
+            return None;
+        };
+        if !is_traced_namespace(namespace) {
             return None;
         }
+        let receiver = receiver(Ptr(self.receiver));
+        let mut drop = self.as_told();
+        drop.flags |= receiver.flags;
+        // On the way out the segment belongs to its sender's socket; on the way in early demux may have given
+        // it to the receiver's.
+        if !owner.is_null() && owner.read::<u16>(offset!(skc_num)) == Some(self.source_port) {
+            drop.flags |= drop_flag::OUTPUT;
+        }
+        if self.conntrack_full != 0 {
+            drop.flags |= drop_flag::CONNTRACK_FULL;
+        }
+        if self.filtered != 0 {
+            let facts = entry(&self.tuple, hook::DROP)?;
+            let count = facts.filtered.count + 1;
+            facts.filtered = SkbDrop { count, ..drop };
+            if self.from_server != 0 {
+                return None;
+            }
+        }
+        self.by_kind(&drop, &receiver)
     }
-    let segment = Freed {
-        header: &header,
-        tuple: &tuple,
-        told,
-    };
-    by_kind(&segment, &drop, event.receiver, &receiver)
-}
 
-/// What the kernel says of a drop, or `why` where it says nothing.
-#[inline(always)]
-fn as_told(event: &Event, why: u8) -> SkbDrop {
-    let (reason, flags) = if config!(kfree_skb_args) < 3 {
-        (why.into(), drop_flag::NO_REASON | receiver_flags(why))
-    } else if event.reason > 0xffff {
-        (u16::MAX, 0)
-    } else {
-        (event.reason as u16, 0)
-    };
-    SkbDrop {
-        location: event.location,
-        count: 0,
-        reason,
-        flags,
-        pad: 0,
-    }
-}
-
-/// A segment of a traced attempt.
-struct Freed<'a> {
-    header: &'a Header,
-    tuple: &'a Tuple,
-    /// Whether the kernel says why.
-    told: bool,
-}
-
-#[inline(always)]
-fn by_kind(segment: &Freed<'_>, drop: &SkbDrop, to: Ptr, receiver: &Receiver) -> Option<()> {
-    let Freed {
-        header,
-        tuple,
-        told,
-    } = *segment;
-    if header.is_syn() {
-        syn_freed(tuple, header.sequence, drop, told)
-    } else if header.is_synack() {
-        answered(tuple);
-        // A connecting socket knows its own SYN; one that is refused may acknowledge another.
-        let sequence = match sock_state(to) {
-            Some(SYN_SENT) => syn_sequence(to)?,
-            _ => header.acknowledged.wrapping_sub(1),
+    /// What the kernel says of it, or `why` where it says nothing.
+    #[inline(always)]
+    fn as_told(&self) -> SkbDrop {
+        let (reason, flags) = if config!(kfree_skb_args) < 3 {
+            (
+                self.why.into(),
+                drop_flag::NO_REASON | receiver_flags(self.why),
+            )
+        } else if self.reason > 0xffff {
+            (u16::MAX, 0)
+        } else {
+            (self.reason as u16, 0)
         };
-        synack_freed(tuple, sequence, drop, told)
-    } else {
-        let ack = Ack {
-            syn_sequence: header.sequence.wrapping_sub(1),
-            bare: header.flags & FIN == 0 && !header.has_payload(),
-        };
-        ack_freed(tuple, drop, told, receiver, &ack)
+        SkbDrop {
+            location: self.location,
+            count: 0,
+            reason,
+            flags,
+            pad: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn by_kind(&self, drop: &SkbDrop, receiver: &Receiver) -> Option<()> {
+        let told = self.told != 0;
+        match self.flags & (SYN | ACK | FIN) {
+            SYN => syn_freed(&self.tuple, self.sequence, drop, told),
+            SYN_ACK => {
+                answered(&self.tuple);
+                // A connecting socket knows its own SYN; one that is refused may acknowledge another.
+                let to = Ptr(self.receiver);
+                let sequence = match sock_state(to) {
+                    Some(SYN_SENT) => syn_sequence(to)?,
+                    _ => self.acknowledged.wrapping_sub(1),
+                };
+                synack_freed(&self.tuple, sequence, drop, told)
+            }
+            _ => {
+                let ack = Ack {
+                    syn_sequence: self.sequence.wrapping_sub(1),
+                    bare: self.bare != 0,
+                };
+                ack_freed(&self.tuple, drop, told, receiver, &ack)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn namespace(&self, owner: Ptr) -> Option<u32> {
+        let receiver = Ptr(self.receiver);
+        if !receiver.is_null() {
+            return sock_inum(receiver);
+        }
+        if !owner.is_null() {
+            return sock_inum(owner);
+        }
+        skb_inum(Ptr(self.skb))
     }
 }
+
+const SYN_ACK: u8 = SYN | ACK;
 
 /// Why the segment is freed, on a kernel whose `kfree_skb` does not say.
 #[inline(always)]
@@ -207,17 +290,6 @@ fn tells_why(event: &Event) -> bool {
         i += 1;
     }
     false
-}
-
-#[inline(always)]
-fn namespace(event: &Event, owner: Ptr) -> Option<u32> {
-    if !event.receiver.is_null() {
-        return sock_inum(event.receiver);
-    }
-    if !owner.is_null() {
-        return sock_inum(owner);
-    }
-    skb_inum(event.skb)
 }
 
 #[inline(always)]

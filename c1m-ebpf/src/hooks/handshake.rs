@@ -3,34 +3,55 @@
 //! A SYN that `tcp_conn_request` drops is freed like one that it answers, by `consume_skb`. What tells them
 //! apart is the SYN-ACK that left on this CPU in between, or that waits for its neighbour's address.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use c1m_common::{stats::hook, tuple::Tuple};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use c1m_common::{
+    state::{ESTABLISHED, NEW_SYN_RECV, SYN_SENT},
+    stats::{hook, pair},
+    tuple::Tuple,
+};
 
+use super::{icmp, twin};
 use crate::{
     fold::{NOBODY, begin, count_syn_drop, entry_of, syn_dropped},
-    kernel::{Ptr, Side, is_traced_namespace, skb_inum},
+    kernel::{
+        Object, Ptr, Side, Typed, is_same, is_traced_namespace, skb_inum, sock_state,
+        traced_request,
+    },
     listeners::why_dropped,
-    maps::{Window, config, folding, offset, stats, window},
-    segment::{Header, is_no_synack},
+    maps::{Window, config, folding, infers_syn_drops, offset, stats, window},
+    segment::Header,
 };
 
 /// `net_dev_queue(struct sk_buff *skb)`: every packet that is handed to a device.
-#[raw_tracepoint(tracepoint = "net_dev_queue")]
-pub(crate) fn net_dev_queue(ctx: RawTracePointContext) -> i32 {
-    let _ = queued(Ptr(ctx.arg(0)));
+#[btf_tracepoint(function = "net_dev_queue")]
+pub(crate) fn net_dev_queue(ctx: BtfTracePointContext) -> i32 {
+    let _ = queued(Typed::argument(&ctx, 0));
     0
 }
 
+/// Most packets can be told from their socket alone: a connecting or an established one sends no SYN-ACK, and a request
+/// sends nothing else. Only a syncookie has no socket.
 #[inline(always)]
-fn queued(skb: Ptr) -> Option<()> {
-    if is_no_synack(skb) {
-        return None;
+fn queued(skb: impl Object) -> Option<()> {
+    let mut tuple = NOBODY;
+    if let Some(sk) = skb.follow(offset!(skb_sk)) {
+        match sock_state(sk)? {
+            SYN_SENT | ESTABLISHED => return None,
+            NEW_SYN_RECV => {
+                traced_request(sk, &mut tuple)?;
+                answered(&tuple);
+                return None;
+            }
+            _ => {}
+        }
     }
     let header = Header::of(skb)?;
     if !header.is_synack() {
         return None;
     }
-    let mut tuple = NOBODY;
     header.traced(&mut tuple)?;
     answered(&tuple);
     Some(())
@@ -61,22 +82,34 @@ pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `consume_skb(struct sk_buff *skb [, void *location])`
-#[raw_tracepoint(tracepoint = "consume_skb")]
-pub(crate) fn consume_skb(ctx: RawTracePointContext) -> i32 {
-    if config!(consume_skb_args) >= 2 {
-        let location: u64 = ctx.arg(1);
-        if location < config!(rcv_state_process_start) || location >= config!(rcv_state_process_end)
-        {
-            return 0;
-        }
-    }
-    let _ = consumed(Ptr(ctx.arg(0)));
+/// `consume_skb(struct sk_buff *skb, void *location)`: of a SYN that a listener has dealt with, or an ICMP error.
+#[btf_tracepoint(function = "consume_skb")]
+pub(crate) fn consume_skb(ctx: BtfTracePointContext) -> i32 {
+    twin::first(pair::CONSUME, || consumed(&ctx));
+    0
+}
+
+/// Its twin.
+#[btf_tracepoint(function = "consume_skb")]
+pub(crate) fn consume_skb_again(ctx: BtfTracePointContext) -> i32 {
+    twin::second(pair::CONSUME, || consumed(&ctx));
     0
 }
 
 #[inline(always)]
-fn consumed(skb: Ptr) -> Option<()> {
+fn consumed(ctx: &BtfTracePointContext) -> Option<()> {
+    let location: u64 = ctx.arg(1);
+    let by_listener =
+        location >= config!(rcv_state_process_start) && location < config!(rcv_state_process_end);
+    match by_listener {
+        true if infers_syn_drops() => syn_consumed(Typed::argument(ctx, 0)),
+        true => None,
+        false => icmp::consumed(ctx, location),
+    }
+}
+
+#[inline(always)]
+fn syn_consumed(skb: Typed) -> Option<()> {
     let header = Header::of(skb)?;
     if !header.is_syn() {
         return None;
@@ -114,7 +147,7 @@ fn consumed(skb: Ptr) -> Option<()> {
 /// Whether the window holds this attempt's answer: its SYN-ACK left, or waits for the client's address.
 #[inline(always)]
 fn is_answered(window: &Window, tuple: &Tuple) -> bool {
-    if window.synack == *tuple {
+    if is_same(&window.synack, tuple) {
         return true;
     }
     let v4 = tuple.client[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];

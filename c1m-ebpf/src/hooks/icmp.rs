@@ -1,12 +1,12 @@
 //! ICMP errors for a SYN: what tells of one that a socket has only taken note of (`sk_err_soft`), because its program
 //! was using it at that moment.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::programs::BtfTracePointContext;
 use c1m_common::stats::hook;
 
 use crate::{
     fold::{NOBODY, entry_of},
-    kernel::{Ptr, Side, is_traced_namespace, skb_inum},
+    kernel::{Ptr, Side, is_traced_namespace, skb_inum, untyped_argument},
     maps::{config, folding, offset},
     segment::Header,
 };
@@ -16,20 +16,25 @@ const ICMP_HEADER: u64 = 8;
 /// How much of the TCP header has to be quoted for its flags to be there.
 const QUOTED: u64 = 14;
 
-/// `consume_skb(struct sk_buff *skb, void *location)`, of which those in `icmp_rcv` and `icmpv6_rcv` are meant.
-#[raw_tracepoint(tracepoint = "consume_skb")]
-pub(crate) fn icmp_consumed(ctx: RawTracePointContext) -> i32 {
-    let location: u64 = ctx.arg(1);
+/// A segment that was freed without a loss, if it was in `icmp_rcv` or `icmpv6_rcv`.
+#[inline(always)]
+pub(super) fn consumed(ctx: &BtfTracePointContext, location: u64) -> Option<()> {
     let is_in = |place: [u64; 2]| location >= place[0] && location < place[1];
-    if is_in(config!(icmp[0])) {
-        let _ = received(Ptr(ctx.arg(0)), false);
-    } else if is_in(config!(icmp[1])) {
-        let _ = received(Ptr(ctx.arg(0)), true);
+    let v6 = is_in(config!(icmp[1]));
+    if v6 || is_in(config!(icmp[0])) {
+        error_received(untyped_argument(ctx, 0).0, v6.into());
     }
+    Some(())
+}
+
+/// A message that was dealt with. A global function, so that it is no part of what every consumed segment meets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_received(skb: u64, v6: u32) -> u32 {
+    let _ = received(Ptr(skb), v6 != 0);
     0
 }
 
-/// A message that was dealt with.
 #[inline(always)]
 fn received(skb: Ptr, v6: bool) -> Option<()> {
     if !folding() {

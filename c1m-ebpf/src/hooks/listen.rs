@@ -1,6 +1,6 @@
 //! Listeners that are older than the trace.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
 
 use c1m_common::state::LISTEN;
 
@@ -20,10 +20,12 @@ pub(crate) struct IterTcp {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/tcp")]
 pub(crate) extern "C" fn find_listeners(ctx: *mut IterTcp) -> i32 {
-    // SAFETY: the kernel passes a live context of this layout.
-    let sk = Ptr(unsafe { (*ctx).sk_common } as u64);
+    // By the helper: what the verifier knows to be a pointer is no number that a global function could have.
+    let sk = Ptr(ctx as u64)
+        .follow(offset_of!(IterTcp, sk_common))
+        .unwrap_or(Ptr(0));
     if !sk.is_null() && sock_state(sk) == Some(LISTEN) {
-        listeners::add(sk);
+        listeners::add_listener(sk.0);
     }
     0
 }

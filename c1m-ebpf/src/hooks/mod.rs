@@ -14,5 +14,7 @@ mod reset;
 mod retransmit;
 mod state;
 mod teardown;
+mod twin;
 
 pub(crate) use call::Pending;
+pub(crate) use drop::Freed;

@@ -1,6 +1,8 @@
 //! State changes of both ends.
 
-use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
 use aya_log_ebpf::debug;
 use c1m_common::{
     config::{changed, phase},
@@ -15,8 +17,11 @@ use crate::{
         NOBODY, end, entry, entry_of, existing, has_entries, no_longer_deferred, note_changed,
         now_ns,
     },
-    kernel::{Ptr, Side, current_is_exiting, fill_tuple, is_tcp, syn_sequence, traced_side},
-    listeners,
+    kernel::{
+        Object, Ptr, Side, Typed, current_is_exiting, fill_tuple, is_tcp, syn_sequence,
+        traced_common, traced_side, untyped_argument,
+    },
+    listeners::{add_listener, port_of, remove_listener},
     maps::{config, offset, phase, stats},
 };
 
@@ -26,22 +31,23 @@ use crate::{
 /// The kernel skips a program that already runs on this CPU: what the network does in an interrupt while a
 /// program's own call is being looked at would be lost. So two programs share the tracepoint, and each
 /// returns at once from what is the other's.
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
-    let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-    let sk = Ptr(ctx.arg(0));
-    if is_quiet(from, to) {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn set_state_by_program(ctx: BtfTracePointContext) -> i32 {
+    let Some(change) = Change::of(&ctx) else {
         return 0;
-    }
+    };
     let Some(stats) = stats() else { return 0 };
-    if is_by_network(sk, from, to) {
+    if change.is_by_network() {
         count(&mut stats.seen[BY_NETWORK]);
         return 0;
     }
     count(&mut stats.handled[BY_PROGRAM]);
-    match (from, to) {
+    match (change.from, change.to) {
         (_, LISTEN) => {
-            if let Some(port) = listeners::add(sk) {
+            let sk = untyped_argument(&ctx, 0);
+            if add_listener(sk.0) != 0
+                && let Some(port) = port_of(sk)
+            {
                 debug!(
                     &ctx,
                     "port {} of namespace {} has a listener", port.port, port.namespace
@@ -49,7 +55,10 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
             }
         }
         (LISTEN, _) => {
-            if let Some(port) = listeners::remove(sk) {
+            let sk = untyped_argument(&ctx, 0);
+            if remove_listener(sk.0) != 0
+                && let Some(port) = port_of(sk)
+            {
                 if phase() == phase::RUNNING {
                     stats.events[event::LISTENER_CLOSED] += 1;
                 }
@@ -59,29 +68,83 @@ pub(crate) fn set_state_by_program(ctx: RawTracePointContext) -> i32 {
                 );
             }
         }
-        _ => {
-            let _ = changed_state(&ctx, sk, from, to);
-        }
+        _ => change.tell(&ctx),
     }
     0
 }
 
 /// The same tracepoint, for what the network does to a socket, a server's child above all.
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(crate) fn set_state_by_network(ctx: RawTracePointContext) -> i32 {
-    let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-    let sk = Ptr(ctx.arg(0));
-    if is_quiet(from, to) {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn set_state_by_network(ctx: BtfTracePointContext) -> i32 {
+    let Some(change) = Change::of(&ctx) else {
         return 0;
-    }
+    };
     let Some(stats) = stats() else { return 0 };
-    if is_by_network(sk, from, to) {
+    if change.is_by_network() {
         count(&mut stats.handled[BY_NETWORK]);
-        let _ = changed_state(&ctx, sk, from, to);
+        change.tell(&ctx);
     } else {
         count(&mut stats.seen[BY_PROGRAM]);
     }
     0
+}
+
+/// A transition.
+struct Change {
+    sk: Typed,
+    from: u8,
+    to: u8,
+}
+
+impl Change {
+    /// None for what happens once per good connection and tells nothing: one is without a port, the other without a
+    /// result.
+    #[inline(always)]
+    fn of(ctx: &BtfTracePointContext) -> Option<Self> {
+        let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
+        if matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV)) {
+            return None;
+        }
+        let sk = Typed::argument(ctx, 0);
+        Some(Self { sk, from, to })
+    }
+
+    /// Whose it is. A reset or a time-out sets `sk_err` before the state, a close by the program does not.
+    #[inline(always)]
+    fn is_by_network(&self) -> bool {
+        match (self.from, self.to) {
+            (SYN_RECV | FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK, _)
+            | (ESTABLISHED, CLOSE_WAIT) => true,
+            (ESTABLISHED, CLOSE) => self.sk.read::<u32>(offset!(sk_err)) != Some(0),
+            _ => false,
+        }
+    }
+
+    /// Counts and folds it. As long as nothing has gone wrong, one more connection is one more in a counter.
+    #[inline(always)]
+    fn tell(&self, ctx: &BtfTracePointContext) {
+        let opened = is_opened(self.from, self.to);
+        if opened && phase() == phase::RUNNING && !has_entries() {
+            let _ = count_opened(self.sk);
+        } else {
+            let sk = untyped_argument(ctx, 0);
+            changed_state(sk.0, self.from.into(), self.to.into());
+        }
+    }
+}
+
+#[inline(always)]
+fn is_opened(from: u8, to: u8) -> bool {
+    matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED))
+}
+
+#[inline(always)]
+fn count_opened(sk: Typed) -> Option<()> {
+    let (side, _) = traced_common(sk)?;
+    if is_tcp(sk) {
+        count_established(&mut stats()?.ends[side as usize]);
+    }
+    Some(())
 }
 
 /// Counts while both programs are there for certain.
@@ -97,35 +160,22 @@ const BY_PROGRAM: usize = 0;
 /// Index of what the network did.
 const BY_NETWORK: usize = 1;
 
-/// These happen once per good connection and tell nothing: one is without a port, the other without a
-/// result.
-#[inline(always)]
-fn is_quiet(from: u8, to: u8) -> bool {
-    matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV))
-}
-
-/// Whose a transition is. A reset or a time-out sets `sk_err` before the state, a close by the program does
-/// not.
-#[inline(always)]
-fn is_by_network(sk: Ptr, from: u8, to: u8) -> bool {
-    match (from, to) {
-        (SYN_RECV | FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK, _) | (ESTABLISHED, CLOSE_WAIT) => {
-            true
-        }
-        (ESTABLISHED, CLOSE) => sk.read::<u32>(offset!(sk_err)) != Some(0),
-        _ => false,
-    }
+/// Folds a transition. A global function, the verifier goes through it once and not for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn changed_state(sk: u64, from: u32, to: u32) -> u32 {
+    let _ = change(Ptr(sk), from as u8, to as u8);
+    0
 }
 
 #[inline(always)]
-fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Option<()> {
+fn change(sk: Ptr, from: u8, to: u8) -> Option<()> {
     let (side, ports) = traced_side(sk)?;
     if !is_tcp(sk) {
         return None;
     }
     let phase = phase();
     let stats = &mut stats()?.ends[side as usize];
-    let opened = matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED));
     match (from, to) {
         _ if phase == phase::ATTACHING => {}
         (FIN_WAIT1, FIN_WAIT2) => stats.fin_wait_2 += 1,
@@ -134,8 +184,8 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                 stats.time_wait += 1;
             }
         }
-        _ if opened && phase == phase::RUNNING && !has_entries() => count_established(stats),
         (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
+            let opened = is_opened(from, to);
             let mut tuple = NOBODY;
             fill_tuple(sk, side, ports, &mut tuple)?;
             if phase != phase::RUNNING {
@@ -155,17 +205,8 @@ fn changed_state(ctx: &RawTracePointContext, sk: Ptr, from: u8, to: u8) -> Optio
                 count_established(stats);
                 established(side, &tuple);
             } else {
-                left(
-                    Change {
-                        sk,
-                        from,
-                        to,
-                        side,
-                        pid: ctx.tgid(),
-                    },
-                    &tuple,
-                    stats,
-                )?;
+                let end = Leaving { sk, from, to, side };
+                left(&end, &tuple, stats)?;
             }
         }
         _ => {}
@@ -197,12 +238,12 @@ fn established(side: Side, tuple: &Tuple) {
     }
 }
 
-struct Change {
+/// A socket that leaves SYN_SENT, SYN_RECV or ESTABLISHED, and for which state.
+struct Leaving {
     sk: Ptr,
     from: u8,
     to: u8,
     side: Side,
-    pid: u32,
 }
 
 /// A client's socket left SYN_SENT without a connection.
@@ -218,16 +259,10 @@ fn not_connected(sk: Ptr, tuple: &Tuple) -> Option<()> {
     None
 }
 
-/// A socket left SYN_SENT, SYN_RECV or ESTABLISHED: counts how, and keeps the facts of a failure.
+/// Counts how a socket left, and keeps the facts of a failure.
 #[inline(always)]
-fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
-    let Change {
-        sk,
-        from,
-        to,
-        side,
-        pid,
-    } = change;
+fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
+    let Leaving { sk, from, to, side } = *leaving;
     if from == SYN_SENT {
         stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
         not_connected(sk, tuple)?;
@@ -277,7 +312,10 @@ fn left(change: Change, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         | if no_socket { end_flag::NO_SOCKET } else { 0 }
         | if failure { end_flag::FAILURE } else { 0 };
     // In the context of anybody whom the network interrupted, the process means nothing.
-    end.pid = if local { pid } else { 0 };
+    end.pid = match local {
+        true => (bpf_get_current_pid_tgid() >> 32) as u32,
+        false => 0,
+    };
     end.closed_ns = now_ns();
     Some(())
 }

@@ -13,7 +13,7 @@ use aya::{
     maps::{Array, HashMap as BpfHashMap},
     programs::Program,
 };
-use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase};
+use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase, word};
 
 use super::{
     btf::KernelTypes,
@@ -81,9 +81,15 @@ impl Tracer {
         }
         let symbols = Symbols::load()?;
         let names = Names::new(&types, symbols);
+        let log_level = match filter.verbose {
+            true => aya_log::Level::Trace as u8,
+            false => 0,
+        };
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &types.offsets()?, true)
             .override_global("CONFIG", &config(&filter, &types, &names), true)
+            // What nobody listens to is no part of the programs.
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("FACTS", filter.entries)
             .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
             .load(OBJECT)
@@ -118,6 +124,11 @@ impl Tracer {
                 choice.refusals.join("; ")
             );
         }
+        let by_tracepoint = choice
+            .taken
+            .iter()
+            .any(|hook| hook.fact == Fact::SynDrops && hook.backend == Backend::Tracepoint);
+        set_word(&mut ebpf, word::INFERS_SYN_DROPS, by_tracepoint.into())?;
         if filter.foreign {
             name_tree(&mut ebpf)?;
         }
@@ -150,13 +161,7 @@ impl Tracer {
 
     /// When it returns, no program runs any more that has seen the phase before.
     fn set_phase(&mut self, value: u32) -> anyhow::Result<()> {
-        let map = self
-            .ebpf
-            .map_mut("PHASE")
-            .context("the eBPF object has no map PHASE")?;
-        Array::<_, u32>::try_from(map)?
-            .set(0, value, 0)
-            .context("cannot set the phase of the trace")?;
+        set_word(&mut self.ebpf, word::PHASE, value)?;
         // Waits for every RCU reader, as which programs run. A kernel without it leaves but a few microseconds
         // of doubt.
         // SAFETY: takes numbers only.
@@ -210,6 +215,16 @@ pub struct LoadedProgram<'a> {
 
 /// `sizeof(struct bpf_insn)`
 const INSTRUCTION_BYTES: u32 = 8;
+
+/// Sets one of the words that the programs look at.
+fn set_word(ebpf: &mut Ebpf, word: u32, value: u32) -> anyhow::Result<()> {
+    let map = ebpf
+        .map_mut("WORDS")
+        .context("the eBPF object has no map WORDS")?;
+    Array::<_, u32>::try_from(map)?
+        .set(word, value, 0)
+        .context("cannot tell the programs what to do")
+}
 
 /// From here on, whoever this process starts belongs to the traced command.
 fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {

@@ -94,6 +94,8 @@ impl fmt::Display for Backend {
 pub enum Point {
     /// A raw tracepoint: the kernel's own arguments, no record made.
     Tracepoint(&'static str),
+    /// The same, and the verifier knows what the arguments point to.
+    Typed(&'static str),
     /// An iterator that is read once, at the start.
     Iterator(&'static str),
     /// A function's entry.
@@ -109,7 +111,7 @@ pub enum Point {
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tracepoint(name) => write!(f, "tracepoint {name}"),
+            Self::Tracepoint(name) | Self::Typed(name) => write!(f, "tracepoint {name}"),
             Self::Iterator(name) => write!(f, "iterator {name}"),
             Self::Kprobe(name) => write!(f, "kprobe {name}"),
             Self::Kretprobe(name) => write!(f, "kretprobe {name}"),
@@ -284,7 +286,7 @@ mod tests {
             let kind = match part.1.point {
                 // The process tree is one for all.
                 Point::Tracepoint(name) if name.starts_with("sched_") => continue,
-                Point::Tracepoint(_) | Point::Iterator(_) => Backend::Tracepoint,
+                Point::Tracepoint(_) | Point::Typed(_) | Point::Iterator(_) => Backend::Tracepoint,
                 Point::Kprobe(_) | Point::Kretprobe(_) => Backend::Kprobe,
                 Point::Fentry(_) | Point::Fexit(_) => Backend::Fentry,
             };

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use anyhow::Context as _;
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint},
 };
 
 use super::{
@@ -31,16 +31,20 @@ impl Kernel<'_> {
     /// Why a part cannot be attached here; none if it seems that it can.
     pub fn lacks(&self, part: &Part) -> Option<&'static str> {
         match part.point {
-            Point::Tracepoint(name) => match self.types.tracepoint_args(name) {
-                None => Some("not on this kernel"),
-                Some(args) if args < part.args_min => Some("tells too little on this kernel"),
-                // Without the function's place no SYN can be told from other segments.
-                Some(_) if name == "consume_skb" => self.lacks_function("tcp_rcv_state_process"),
-                Some(_) if name == "sys_exit" && !self.types.has_call_registers() => {
-                    Some("arguments are gone when a call returns")
+            Point::Tracepoint(name) | Point::Typed(name) => {
+                match self.types.tracepoint_args(name) {
+                    None => Some("not on this kernel"),
+                    Some(args) if args < part.args_min => Some("tells too little on this kernel"),
+                    // Without the function's place no SYN can be told from other segments.
+                    Some(_) if name == "consume_skb" => {
+                        self.lacks_function("tcp_rcv_state_process")
+                    }
+                    Some(_) if name == "sys_exit" && !self.types.has_call_registers() => {
+                        Some("arguments are gone when a call returns")
+                    }
+                    Some(_) => None,
                 }
-                Some(_) => None,
-            },
+            }
             Point::Iterator(_) => None,
             Point::Kprobe(_) | Point::Kretprobe(_) if !std::path::Path::new(KPROBES).exists() => {
                 Some("this kernel has no kprobes")
@@ -140,6 +144,7 @@ impl Loader<'_> {
                 Some(Program::FEntry(program)) => program.unload(),
                 Some(Program::FExit(program)) => program.unload(),
                 Some(Program::RawTracePoint(program)) => program.unload(),
+                Some(Program::BtfTracePoint(program)) => program.unload(),
                 _ => Ok(()),
             };
         }
@@ -155,6 +160,11 @@ impl Loader<'_> {
                 let program: &mut RawTracePoint = program.try_into()?;
                 program.load().map_err(shorten)?;
                 program.attach(name).map_err(shorten)?;
+            }
+            Point::Typed(name) => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program.load(name, &self.btf).map_err(shorten)?;
+                program.attach().map_err(shorten)?;
             }
             Point::Iterator(name) => {
                 let program: &mut Iter = program.try_into()?;

@@ -8,7 +8,7 @@ use c1m_common::{
     call::Call,
     config::{PLACE_OF_FILTER, PLACES_MAX},
     fact::{Facts, SkbDrop, drop_flag, why},
-    stats::{Stats, hook},
+    stats::{Stats, hook, pair},
     tuple::Tuple,
 };
 
@@ -181,10 +181,17 @@ impl Tracer {
             add(&mut snapshot.lost, name, lost);
         }
         for (name, missed) in self.recursion_misses() {
-            // The two state programs watch each other, which is exact: most of what one misses is not its own.
-            if !name.starts_with("set_state_by") {
-                add(&mut snapshot.lost, &format!("{name} (recursion)"), missed);
-            }
+            let taken = match name {
+                // The two state programs watch each other, which is exact: most of what one misses is not its own.
+                "set_state_by_program" | "set_state_by_network" => continue,
+                // What a twin misses, its first program has seen, or misses too.
+                "kfree_skb_again" | "consume_skb_again" => continue,
+                "kfree_skb" => stats.twins[pair::DROP],
+                "consume_skb" => stats.twins[pair::CONSUME],
+                _ => 0,
+            };
+            let lost = missed.saturating_sub(taken);
+            add(&mut snapshot.lost, &format!("{name} (recursion)"), lost);
         }
         add(&mut snapshot.lost, TRANSITIONS, stats.transitions_lost());
         add(

@@ -20,6 +20,14 @@ const fn tracepoint(program: &'static str, name: &'static str, args_min: u32) ->
     }
 }
 
+/// Likewise, at a tracepoint whose arguments' types the program relies on.
+const fn typed(program: &'static str, name: &'static str, args_min: u32) -> Part {
+    Part {
+        args_min,
+        ..part(program, Point::Typed(name))
+    }
+}
+
 /// A part whose function may be missing, or inlined: the others infer what it would tell.
 const fn optional(part: Part) -> Part {
     Part {
@@ -33,14 +41,14 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::States,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("set_state_by_program", "inet_sock_set_state", 3)],
+        parts: &[typed("set_state_by_program", "inet_sock_set_state", 3)],
         cost: Cost::PerConnection(4),
         without: "who closed a connection, and why",
     },
     Hook {
         fact: Fact::StatesByNetwork,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("set_state_by_network", "inet_sock_set_state", 3)],
+        parts: &[typed("set_state_by_network", "inet_sock_set_state", 3)],
         cost: Cost::PerConnection(4),
         without: "who closed a connection, and why",
     },
@@ -93,8 +101,9 @@ pub static HOOKS: &[Hook] = &[
         fact: Fact::SynDrops,
         backend: Backend::Tracepoint,
         parts: &[
-            tracepoint("consume_skb", "consume_skb", 2),
-            tracepoint("net_dev_queue", "net_dev_queue", 1),
+            typed("consume_skb", "consume_skb", 2),
+            typed("consume_skb_again", "consume_skb", 2),
+            typed("net_dev_queue", "net_dev_queue", 1),
             optional(tracepoint(
                 "neigh_event_send_done",
                 "neigh_event_send_done",
@@ -138,7 +147,10 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::AckRefusals,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("kfree_skb", "kfree_skb", 4)],
+        parts: &[
+            tracepoint("kfree_skb", "kfree_skb", 4),
+            tracepoint("kfree_skb_again", "kfree_skb", 4),
+        ],
         cost: Cost::OnFailure,
         without: "final ACKs that a listener refused",
     },
@@ -162,14 +174,20 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::AckChecks,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("kfree_skb", "kfree_skb", 4)],
+        parts: &[
+            tracepoint("kfree_skb", "kfree_skb", 4),
+            tracepoint("kfree_skb_again", "kfree_skb", 4),
+        ],
         cost: Cost::OnFailure,
         without: "final ACKs that failed a check of the request",
     },
     Hook {
         fact: Fact::Drops,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("kfree_skb", "kfree_skb", 2)],
+        parts: &[
+            tracepoint("kfree_skb", "kfree_skb", 2),
+            tracepoint("kfree_skb_again", "kfree_skb", 2),
+        ],
         cost: Cost::OnFailure,
         without: "why a segment was dropped",
     },
@@ -290,7 +308,8 @@ pub static HOOKS: &[Hook] = &[
         backend: Backend::Tracepoint,
         parts: &[
             tracepoint("inet_sk_error_report", "inet_sk_error_report", 1),
-            optional(tracepoint("icmp_consumed", "consume_skb", 2)),
+            optional(typed("consume_skb", "consume_skb", 2)),
+            optional(typed("consume_skb_again", "consume_skb", 2)),
         ],
         cost: Cost::PerConnection(1),
         without: "ICMP errors that end an attempt",
@@ -315,7 +334,7 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::Forgotten,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("set_state_by_program", "inet_sock_set_state", 3)],
+        parts: &[typed("set_state_by_program", "inet_sock_set_state", 3)],
         cost: Cost::OnFailure,
         without: "connections that ended in a closed listener's queue",
     },
@@ -363,7 +382,7 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::TimeWait,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("set_state_by_network", "inet_sock_set_state", 3)],
+        parts: &[typed("set_state_by_network", "inet_sock_set_state", 3)],
         cost: Cost::OnFailure,
         without: "sockets that entered TIME_WAIT",
     },
