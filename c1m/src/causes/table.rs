@@ -947,7 +947,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "find out what ended that pid: its wait status, dmesg for the OOM killer, coredumpctl",
-        lab: Some("server-exited"),
+        lab: Some("server-exited server-exited-supervisor"),
     },
     Row {
         cause: ClientExited,

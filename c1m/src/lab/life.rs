@@ -1,11 +1,14 @@
 //! Labs of connections that are lost after their handshake.
 
+use rustix::process::Signal;
+
 use super::{
     Outcome,
     bench::{Bench, ESTABLISHED, PORT},
     close::kill_holder,
     foreign::Foreign,
-    process::Place,
+    process::{Place, Process},
+    traced::Traced,
     truth::Truth,
 };
 use crate::{causes::remedy::Who, ledger::census::Side};
@@ -83,18 +86,36 @@ pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 /// A worker of a server is killed: its connections go with it, no others do.
 pub(super) fn server_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 120;
-    let server = bench.server(Place::default(), "--backlog 1024 --per-worker 50")?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 60s");
-    let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        let accepted = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
-        Ok(accepted.iter().filter(|socket| socket.inode != 0).count() as u64 == ATTEMPTS)
-    })?;
+    let (server, traced) = workers_hold(bench, ATTEMPTS)?;
     let (victim, count) = kill_holder(bench, server.pid(), Side::Server, ATTEMPTS)?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let mut truth = Truth::of(ATTEMPTS, &[("server-exited", count)]);
     truth.places = vec![("server-exited", format!("pid {victim}"), count)];
     Ok(vec![Outcome { truth, run }])
+}
+
+/// The process that started the workers is killed: they end with it.
+pub(super) fn server_exited_supervisor(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 120;
+    let (server, traced) = workers_hold(bench, ATTEMPTS)?;
+    server.signal(Signal::KILL)?;
+    bench.until("nothing stands", || Ok(bench.clients(ESTABLISHED)? == 0))?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("server-exited", ATTEMPTS)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// A server with several workers, which have accepted all `attempts` of a traced client.
+fn workers_hold(bench: &mut Bench, attempts: u64) -> anyhow::Result<(Process, Traced)> {
+    let server = bench.server(Place::default(), "--backlog 1024 --per-worker 50")?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {attempts} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        let accepted = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?;
+        Ok(accepted.iter().filter(|socket| socket.inode != 0).count() as u64 == attempts)
+    })?;
+    Ok((server, traced))
 }

@@ -476,6 +476,12 @@ pub static LABS: &[Lab] = &[
         run: life::server_exited,
     },
     Lab {
+        name: "server-exited-supervisor",
+        cause: "server-exited",
+        about: "the process that started a server's workers is killed, and they end with it",
+        run: life::server_exited_supervisor,
+    },
+    Lab {
         name: "client-exited",
         cause: "client-exited",
         about: "one of a client's worker processes is killed",

@@ -100,11 +100,11 @@ impl Acceptor<'_> {
     /// Whether to go on.
     fn obey(&mut self) -> bool {
         match read_command() {
-            Some(command::LOOK) => {
+            command::LOOK => {
                 self.accept();
                 true
             }
-            Some(command::RETIRE) => {
+            command::RETIRE => {
                 // With a listener of its own, connections may wait in its queue.
                 self.accept();
                 let empty = self.stats.held.get() == 0;
@@ -113,8 +113,7 @@ impl Acceptor<'_> {
                 }
                 !empty
             }
-            Some(_) => true,
-            None => false,
+            command => command != command::CLOSE,
         }
     }
 

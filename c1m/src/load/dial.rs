@@ -57,10 +57,10 @@ pub(super) fn run(
     tell(event::STARTED);
     loop {
         match read_command() {
-            Some(command::GO) => break,
-            Some(command::FREEZE) => tell(event::FROZEN),
-            Some(command::CLOSE) | None => return Ok(()),
-            Some(_) => {}
+            command::GO => break,
+            command::FREEZE => tell(event::FROZEN),
+            command::CLOSE => return Ok(()),
+            _ => {}
         }
     }
     let mut worker = Dialer {
@@ -171,10 +171,9 @@ impl Dialer<'_> {
     /// Whether to go on.
     fn obey(&mut self) -> bool {
         match read_command() {
-            Some(command::FREEZE) => self.freeze(),
-            Some(command::CLOSE) => self.close(),
-            Some(_) => return true,
-            None => {}
+            command::FREEZE => self.freeze(),
+            command::CLOSE => self.close(),
+            _ => return true,
         }
         false
     }
@@ -190,10 +189,9 @@ impl Dialer<'_> {
         tell(event::FROZEN);
         loop {
             match read_command() {
-                Some(command::FREEZE) => tell(event::FROZEN),
-                Some(command::CLOSE) => return self.close(),
-                Some(_) => {}
-                None => return,
+                command::FREEZE => tell(event::FROZEN),
+                command::CLOSE => return self.close(),
+                _ => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::{io::AsyncReadExt, process::Command, sync::mpsc};
 
 use super::{
     stats::Stats,
-    worker::{Config, Role},
+    worker::{Config, Role, command},
 };
 
 /// Who runs the workers, if it is somebody else than who runs the supervisor.
@@ -278,8 +278,11 @@ impl Pool {
         Some(worker)
     }
 
-    /// Ends all workers by closing their stdin, and waits until they are reaped.
+    /// Has all workers close what they hold, and waits until they are reaped.
     pub(super) async fn end(&mut self) {
+        for worker in self.workers.values() {
+            worker.tell(command::CLOSE);
+        }
         let mut left: Vec<u32> = self.workers.keys().copied().collect();
         self.workers.clear();
         while !left.is_empty() {

@@ -1,7 +1,7 @@
 //! A worker process: what it inherits, how it talks with its supervisor, and its start.
 //!
 //! Commands come as single bytes on stdin, and its end means that the supervisor is gone, so a worker
-//! never outlives it. Events go as single bytes to stdout. Everything else is in shared memory.
+//! never outlives it: its connections end with the process, and not by its own close. Events go as single bytes to stdout. Everything else is in shared memory.
 
 use std::{
     fs, io,
@@ -35,7 +35,7 @@ pub(super) mod command {
     pub(in crate::load) const GO: u8 = b'G';
     /// Client: change nothing any more, and answer [`super::event::FROZEN`].
     pub(in crate::load) const FREEZE: u8 = b'F';
-    /// Client: close the connections as `--close` says, and exit.
+    /// Close the connections, a client as `--close` says, and exit.
     pub(in crate::load) const CLOSE: u8 = b'C';
     /// Server: look at the listener, somebody else left connections there.
     pub(in crate::load) const LOOK: u8 = b'L';
@@ -165,14 +165,14 @@ fn check_base_fds() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads one command. `None`: the supervisor is gone, or wants the worker to be.
-pub(super) fn read_command() -> Option<u8> {
+/// Reads one command. If the supervisor is gone, this process ends here and now, with all that it holds.
+pub(super) fn read_command() -> u8 {
     let mut byte = [0];
     loop {
         match rustix::io::read(io::stdin(), &mut byte) {
-            Ok(1) => return Some(byte[0]),
+            Ok(1) => return byte[0],
             Err(Errno::INTR) => {}
-            _ => return None,
+            _ => std::process::exit(0),
         }
     }
 }

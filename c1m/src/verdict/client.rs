@@ -39,8 +39,15 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
         }
         Stage::Lost => Verdict::Lost(lost_later(attempt, context)),
         Stage::Closed => Verdict::Closed(recovered(attempt.facts, context)),
-        Stage::WorkerDied => Verdict::Lost(Cause::ClientExited),
+        Stage::WorkerDied => Verdict::Lost(worker_died(attempt, context)),
     }
+}
+
+/// Its worker died. What had dropped its SYN until then decided, as for one that is given up.
+fn worker_died(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
+    let facts = attempt.facts.filter(|facts| facts.client.from == SYN_SENT);
+    let dropped = facts.and_then(|facts| trouble(facts, context));
+    dropped.map_or(Cause::ClientExited, |trouble| trouble.cause)
 }
 
 /// Errors that connect() may return at once, but that an answer or silence made.

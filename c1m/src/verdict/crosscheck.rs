@@ -195,18 +195,31 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             None => of_rows,
         };
         let explained = parts.iter().map(|(count, _)| count).sum();
+        // Each of these raised one of the counters that tell conditions apart, and which is not known.
+        let unseen = match counter.exactly.is_some() && counter.name != "ListenDrops" {
+            true => stats.syn_drops[syn_drop::UNKNOWN],
+            false => 0,
+        };
+        let may_be_unseen = (explained + 1..=explained + unseen).contains(&delta);
         let is_told = has_rows || counter.exactly.is_some() && (delta > 0 || explained > 0);
-        let made_of: Vec<String> = parts
+        let mut made_of: Vec<String> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{} {what}", thousands(*count)))
             .collect();
+        if may_be_unseen {
+            let some = thousands(delta - explained);
+            made_of.push(format!(
+                "{some} of {} SYNs whose condition was not seen",
+                thousands(unseen)
+            ));
+        }
         is_told.then(|| Crosscheck {
             counter: counter.name.to_owned(),
             at: counter.at.slug().to_owned(),
             delta,
             explained,
-            at_least: counter.exactly.is_none() || !sees_listener,
+            at_least: counter.exactly.is_none() || !sees_listener || may_be_unseen,
             made_of: made_of.join(" + "),
         })
     };

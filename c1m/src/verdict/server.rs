@@ -162,6 +162,14 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     if met_icmp(&facts.client, context) {
         return Cause::IcmpError;
     }
+    // Another host's RST is all that can be seen of it.
+    if !context.sight.server_end
+        && facts.client.from == SYN_SENT
+        && i32::from(facts.client.err) == libc::ECONNREFUSED
+        && facts.client.resets_received > 0
+    {
+        return Cause::Refused;
+    }
     let closed_by_client =
         facts.client.from == SYN_SENT && facts.client.flags & end_flag::LOCAL != 0;
     if closed_by_client && facts.client.flags & end_flag::EXITING != 0 {

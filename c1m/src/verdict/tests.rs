@@ -253,3 +253,45 @@ fn who_gave_up_is_told_from_a_drop_before() {
     dropped.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] = 2;
     server(dropped, ServerEnd::Absent, lost(Cause::AcceptQueueFullSyn));
 }
+
+#[test]
+fn who_died_in_syn_sent_is_told_like_one_who_gave_up() {
+    let mut facts = Facts {
+        client: left(SYN_SENT, CLOSE, 0, end_flag::LOCAL | end_flag::EXITING),
+        ..Facts::default()
+    };
+    let lost = Verdict::Lost;
+    let died = |facts, cause| client(Stage::WorkerDied, 0, facts, ServerEnd::Absent, lost(cause));
+    died(None, Cause::ClientExited);
+    died(Some(facts), Cause::ClientExited);
+    facts.last_drop = last_drop::LISTENER + syn_drop::ACCEPT_QUEUE_FULL as u8;
+    facts.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] = 1;
+    died(Some(facts), Cause::AcceptQueueFullSyn);
+    let unmade = ServerVerdict::NeverEstablished(Cause::AcceptQueueFullSyn);
+    server(facts, ServerEnd::Absent, unmade);
+    // What it got over does not count.
+    facts.client = left(
+        ESTABLISHED,
+        FIN_WAIT1,
+        0,
+        end_flag::LOCAL | end_flag::EXITING,
+    );
+    died(Some(facts), Cause::ClientExited);
+}
+
+#[test]
+fn another_host_s_reset_is_a_refusal_in_every_view() {
+    let mut facts = Facts {
+        client: left(SYN_SENT, CLOSE, libc::ECONNREFUSED, 0),
+        ..Facts::default()
+    };
+    facts.client.resets_received = 1;
+    let elsewhere = Sight {
+        server_end: false,
+        ..sight()
+    };
+    let refused = ServerVerdict::NeverEstablished;
+    server_with(elsewhere, facts, ServerEnd::Absent, refused(Cause::Refused));
+    // Here its sender would have been seen.
+    server(facts, ServerEnd::Absent, refused(Cause::Unexplained));
+}

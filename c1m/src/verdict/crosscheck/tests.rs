@@ -214,3 +214,20 @@ fn what_a_listener_drops_unseen_is_no_disagreement() {
         ["ListenOverflows 14 >= : agrees"]
     );
 }
+
+#[test]
+fn syns_whose_condition_was_not_seen_may_be_any_of_those_that_are_counted() {
+    let mut stats = Stats::default();
+    stats.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] = 10;
+    stats.syn_drops[syn_drop::UNKNOWN] = 4;
+    let nothing = ledger(&[]);
+    let of = |delta| {
+        let rises = rises(&[(SERVER, "TcpExtListenOverflows", delta)]);
+        told(&nothing, &stats, &rises)[0].clone()
+    };
+    let told = "ListenOverflows 13 >= 10 SYNs + 3 of 4 SYNs whose condition was not seen: agrees";
+    assert_eq!(of(13), told);
+    assert_eq!(of(10), "ListenOverflows 10 = 10 SYNs: agrees");
+    assert_eq!(of(15), "ListenOverflows 15 = 10 SYNs: differs");
+    assert_eq!(of(9), "ListenOverflows 9 = 10 SYNs: differs");
+}
