@@ -38,7 +38,9 @@ while read module; do insmod "/modules/$module" || echo "no module $module"; don
 hostname c1m-vm
 ip link set lo up
 ulimit -n 1048576
-setsid cttyhack sh /work
+# What is written at the end of a session is dropped, as it is when the machine goes off. stty sets only what is set, and
+# waits first until all is out.
+setsid cttyhack sh -c 'sh /work; status=$?; stty opost; exit $status'
 status=$?
 dmesg | grep -B 2 -A 30 -E 'WARNING: |BUG: |Oops: ' >/run/log
 # Before 6.1 the kernel says this once of any hash map that takes memory as it fills. The programs that fill ours run
@@ -46,6 +48,7 @@ dmesg | grep -B 2 -A 30 -E 'WARNING: |BUG: |Oops: ' >/run/log
 grep -q 'trace type BPF program uses run-time allocation' /run/log &&
     [ "$(grep -c -E 'WARNING: |BUG: |Oops: ' /run/log)" = 1 ] || sed 's/^/KERNEL_LOG /' /run/log
 echo "EXIT_LINE $status"
+stty opost
 poweroff -f
 "#;
 
