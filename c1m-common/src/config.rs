@@ -93,12 +93,16 @@ pub struct Config {
     pub retransmit_skb_args: u32,
     /// Arguments of `tcp_check_req`.
     pub check_req_args: u32,
+    /// Arguments of `tcp_timewait_state_process`.
+    pub timewait_args: u32,
+    /// Arguments of `__cgroup_bpf_run_filter_skb`.
+    pub cgroup_filter_args: u32,
     /// Zero.
     pub pad: u32,
 }
 
 const _: () =
-    assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 16);
+    assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 24);
 
 /// What the words of the `WORDS` map say.
 pub mod word {

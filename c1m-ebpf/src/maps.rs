@@ -121,6 +121,8 @@ pub(crate) struct Window {
     pub(crate) decided: u64,
     /// The segment that a function looks at.
     pub(crate) looked: u64,
+    /// The packet that a control group's filter looks at.
+    pub(crate) filtered: u64,
     /// The tuple of the last SYN-ACK that left; server port 0 for none.
     pub(crate) synack: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.

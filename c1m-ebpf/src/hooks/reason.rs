@@ -2,15 +2,15 @@
 //! the CPU's window for the segment's end. What only one function frees needs no such hook: its place tells.
 
 use aya_ebpf::{
-    macros::{kprobe, kretprobe},
-    programs::{ProbeContext, RetProbeContext},
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use c1m_common::{
     fact::{Facts, SkbDrop, drop_flag, segment, why},
     state::LISTEN,
 };
 
-use super::function::Arguments as _;
+use super::function::{Arguments, returned};
 use crate::{
     fold::segment_dropped,
     kernel::{Ptr, sock_state},
@@ -18,66 +18,131 @@ use crate::{
 };
 
 /// `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
-/// const struct tcphdr *th)`, and `int __cgroup_bpf_run_filter_skb(struct sock *sk, struct sk_buff *skb,
-/// enum bpf_attach_type type)`.
+/// const struct tcphdr *th)`
 #[kprobe]
 pub(crate) fn k_look(ctx: ProbeContext) -> u32 {
     look(ctx.pointer(1));
     0
 }
 
+/// It returns.
+#[kretprobe]
+pub(crate) fn kr_timewait(ctx: RetProbeContext) -> u32 {
+    by_time_wait(looked(), ctx.ret());
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_timewait(ctx: FExitContext) -> i32 {
+    if let Some(value) = returned(&ctx, config!(timewait_args)) {
+        by_time_wait(ctx.pointer(1), value);
+    }
+    0
+}
+
+#[inline(always)]
+fn by_time_wait(skb: Ptr, status: u64) {
+    if status as u32 != config!(time_wait_syn) {
+        decide(skb, why::TIME_WAIT);
+    }
+}
+
 /// `struct sock *tcp_check_req(struct sock *sk, struct sk_buff *skb, struct request_sock *req, bool fastopen,
-/// bool *req_stolen)`. A listener that waits for data (TCP_DEFER_ACCEPT) takes no bare ACK, and that is no loss.
+/// bool *req_stolen)`
 #[kprobe]
 pub(crate) fn k_check_req(ctx: ProbeContext) -> u32 {
-    let defers = ctx.pointer(0).read::<u8>(offset!(reqsk_defer_accept));
-    look(match defers {
-        Some(0) => ctx.pointer(1),
-        _ => Ptr(0),
-    });
+    look(checked(&ctx));
     0
+}
+
+/// It returns.
+#[kretprobe]
+pub(crate) fn kr_check_req(ctx: RetProbeContext) -> u32 {
+    by_request(looked(), ctx.ret());
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_check_req(ctx: FExitContext) -> i32 {
+    if let Some(value) = returned(&ctx, config!(check_req_args)) {
+        by_request(checked(&ctx), value);
+    }
+    0
+}
+
+/// The segment that a request is checked with. A listener that waits for data (TCP_DEFER_ACCEPT) takes no bare ACK, and
+/// that is no loss.
+#[inline(always)]
+fn checked(args: &impl Arguments) -> Ptr {
+    match args.pointer(0).read::<u8>(offset!(reqsk_defer_accept)) {
+        Some(0) => args.pointer(1),
+        _ => Ptr(0),
+    }
+}
+
+#[inline(always)]
+fn by_request(skb: Ptr, child: u64) {
+    if child == 0 {
+        decide(skb, why::REQUEST);
+    }
+}
+
+/// `int __cgroup_bpf_run_filter_skb(struct sock *sk, struct sk_buff *skb, enum bpf_attach_type type)`: also of what
+/// answers the segment that another function looks at.
+#[kprobe]
+pub(crate) fn k_cgroup_filter(ctx: ProbeContext) -> u32 {
+    if let Some(window) = window() {
+        window.filtered = ctx.pointer(1).0;
+    }
+    0
+}
+
+/// It returns.
+#[kretprobe]
+pub(crate) fn kr_cgroup_filter(ctx: RetProbeContext) -> u32 {
+    if let Some(window) = window() {
+        by_cgroup(Ptr(core::mem::take(&mut window.filtered)), ctx.ret());
+    }
+    0
+}
+
+/// The same.
+#[fexit]
+pub(crate) fn fx_cgroup_filter(ctx: FExitContext) -> i32 {
+    if let Some(value) = returned(&ctx, config!(cgroup_filter_args)) {
+        by_cgroup(ctx.pointer(1), value);
+    }
+    0
+}
+
+#[inline(always)]
+fn by_cgroup(skb: Ptr, error: u64) {
+    if (error as i32) < 0 {
+        decide(skb, why::CGROUP);
+    }
 }
 
 #[inline(always)]
 fn look(skb: Ptr) {
     if let Some(window) = window() {
         window.looked = skb.0;
-        window.why = 0;
     }
 }
 
-/// `tcp_timewait_state_process` returns.
-#[kretprobe]
-pub(crate) fn kr_timewait(ctx: RetProbeContext) -> u32 {
-    decide(
-        why::TIME_WAIT,
-        ctx.ret::<u64>() as u32 != config!(time_wait_syn),
-    );
-    0
-}
-
-/// `tcp_check_req` returns.
-#[kretprobe]
-pub(crate) fn kr_check_req(ctx: RetProbeContext) -> u32 {
-    decide(why::REQUEST, ctx.ret::<u64>() == 0);
-    0
-}
-
-/// `__cgroup_bpf_run_filter_skb` returns.
-#[kretprobe]
-pub(crate) fn kr_cgroup_filter(ctx: RetProbeContext) -> u32 {
-    decide(why::CGROUP, (ctx.ret::<u64>() as i32) < 0);
-    0
-}
-
-/// The function that looked at a segment says no to it, or nothing.
 #[inline(always)]
-fn decide(why: u8, refused: bool) {
+fn looked() -> Ptr {
+    Ptr(window().map_or(0, |window| core::mem::take(&mut window.looked)))
+}
+
+/// A function that looked at a segment says no to it, or nothing.
+#[inline(always)]
+fn decide(skb: Ptr, why: u8) {
     if let Some(window) = window()
-        && refused
-        && window.looked != 0
+        && !skb.is_null()
     {
-        window.decided = core::mem::take(&mut window.looked);
+        window.decided = skb.0;
         window.why = u32::from(why);
     }
 }
@@ -91,11 +156,8 @@ pub(super) fn answered_by_reset(sk: Ptr, skb: Ptr) {
         // TIME_WAIT answers some of what it does not want; that it does not is known.
         Some(_) => return,
     };
-    if config!(kfree_skb_args) < 3
-        && let Some(window) = window()
-    {
-        window.decided = skb.0;
-        window.why = u32::from(why);
+    if config!(kfree_skb_args) < 3 {
+        decide(skb, why);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Resets, sent and received, and errors that reach a socket before it is established.
 
 use aya_ebpf::{
-    macros::{kprobe, raw_tracepoint},
-    programs::{ProbeContext, RawTracePointContext},
+    macros::{fentry, kprobe, raw_tracepoint},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
 use c1m_common::{fact::end_flag, state::SYN_SENT, stats::hook};
 
 use super::{
-    function::Arguments as _,
+    function::{Arguments, at_entry},
     reason::{answered_by_reset, challenged},
 };
 use crate::{
@@ -37,16 +37,36 @@ pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 /// twin: where the tracepoint leaves out what no socket was found for.
 #[kprobe]
 pub(crate) fn k_send_reset(ctx: ProbeContext) -> u32 {
-    answered_by_reset(ctx.pointer(0), ctx.pointer(1));
-    let _ = sent(ctx.pointer(0), ctx.pointer(1), 0);
+    let _ = answer(&ctx);
     0
 }
 
-/// `void tcp_send_active_reset(struct sock *sk, gfp_t priority [, enum sk_rst_reason reason])`
-#[kprobe]
-pub(crate) fn k_send_active_reset(ctx: ProbeContext) -> u32 {
-    let _ = sent(ctx.pointer(0), Ptr(0), 0);
+/// The same.
+#[fentry]
+pub(crate) fn f_send_reset_v4(ctx: FEntryContext) -> i32 {
+    let _ = answer(&ctx);
     0
+}
+
+/// The same.
+#[fentry]
+pub(crate) fn f_send_reset_v6(ctx: FEntryContext) -> i32 {
+    let _ = answer(&ctx);
+    0
+}
+
+#[inline(always)]
+fn answer(args: &impl Arguments) -> Option<()> {
+    answered_by_reset(args.pointer(0), args.pointer(1));
+    sent(args.pointer(0), args.pointer(1), 0)
+}
+
+// `void tcp_send_active_reset(struct sock *sk, gfp_t priority [, enum sk_rst_reason reason])`
+at_entry!(k_send_active_reset, f_send_active_reset, reset_by_program);
+
+#[inline(always)]
+fn reset_by_program(args: &impl Arguments) -> Option<()> {
+    sent(args.pointer(0), Ptr(0), 0)
 }
 
 #[inline(always)]

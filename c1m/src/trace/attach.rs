@@ -269,6 +269,8 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         peer_is_proven_args: args("tcp_peer_is_proven"),
         twsk_alloc_args: args("inet_twsk_alloc"),
         check_req_args: args("tcp_check_req"),
+        timewait_args: args("tcp_timewait_state_process"),
+        cgroup_filter_args: args("__cgroup_bpf_run_filter_skb"),
         twsk_unique_args: args("tcp_twsk_unique"),
         check_oom_args: args("tcp_check_oom"),
         alloc_empty_file_args: args("alloc_empty_file"),
@@ -290,8 +292,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         ..Config::default()
     };
     let place = |function: &str| {
-        let symbol = names.symbols.variant(function)?;
-        let place = names.symbols.range(symbol)?;
+        let place = names.symbols.range(names.symbols.variant(function)?)?;
         Some([place.start, place.end])
     };
     for (slot, (function, _)) in config.places.iter_mut().zip(PLACES) {

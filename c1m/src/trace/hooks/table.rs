@@ -193,6 +193,21 @@ pub static HOOKS: &[Hook] = &[
     },
     Hook {
         fact: Fact::DropReasons,
+        backend: Backend::Fentry,
+        parts: &[
+            part("fx_timewait", Point::Fexit("tcp_timewait_state_process")),
+            part("fx_check_req", Point::Fexit("tcp_check_req")),
+            // Missing from a kernel without CONFIG_CGROUP_BPF, where nothing is to be told.
+            optional(part(
+                "fx_cgroup_filter",
+                Point::Fexit("__cgroup_bpf_run_filter_skb"),
+            )),
+        ],
+        cost: Cost::PerConnection(1),
+        without: "why a segment was dropped that a socket did not want",
+    },
+    Hook {
+        fact: Fact::DropReasons,
         backend: Backend::Kprobe,
         parts: &[
             part("k_look", Point::Kprobe("tcp_timewait_state_process")),
@@ -203,7 +218,10 @@ pub static HOOKS: &[Hook] = &[
             part("k_check_req", Point::Kprobe("tcp_check_req")),
             part("kr_check_req", Point::Kretprobe("tcp_check_req")),
             // Both are missing from a kernel without CONFIG_CGROUP_BPF, where nothing is to be told.
-            optional(part("k_look", Point::Kprobe("__cgroup_bpf_run_filter_skb"))),
+            optional(part(
+                "k_cgroup_filter",
+                Point::Kprobe("__cgroup_bpf_run_filter_skb"),
+            )),
             optional(part(
                 "kr_cgroup_filter",
                 Point::Kretprobe("__cgroup_bpf_run_filter_skb"),
@@ -272,6 +290,20 @@ pub static HOOKS: &[Hook] = &[
         fact: Fact::ResetsSent,
         backend: Backend::Tracepoint,
         parts: &[tracepoint("tcp_send_reset", "tcp_send_reset", 3)],
+        cost: Cost::OnFailure,
+        without: "which end sent a RST, and why",
+    },
+    Hook {
+        fact: Fact::ResetsSent,
+        backend: Backend::Fentry,
+        parts: &[
+            part("f_send_reset_v4", Point::Fentry("tcp_v4_send_reset")),
+            optional(part("f_send_reset_v6", Point::Fentry("tcp_v6_send_reset"))),
+            part(
+                "f_send_active_reset",
+                Point::Fentry("tcp_send_active_reset"),
+            ),
+        ],
         cost: Cost::OnFailure,
         without: "which end sent a RST, and why",
     },
