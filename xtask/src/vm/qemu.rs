@@ -75,7 +75,9 @@ impl Ended {
 impl Machine {
     /// Runs it to its end, handing on each line of the console; an interactive one has the terminal to itself.
     pub(super) fn run(&self, take: impl FnMut(&str)) -> Result<Ended> {
-        let mut qemu = command::clean("qemu-system-x86_64");
+        // A machine must not outlive this program, however it ends.
+        let mut qemu = command::clean("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         qemu.args(self.arguments());
         if self.interactive {
             let status = qemu.status().context("cannot start qemu-system-x86_64")?;
