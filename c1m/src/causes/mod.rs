@@ -182,10 +182,6 @@ pub struct Row {
 /// Rows that no lab proves, but scenarios alone (facts as data, and the verdict on them), and why.
 pub static SCENARIO_ONLY: &[(Cause, &str)] = &[
     (
-        Cause::NoMemory,
-        "a memory cgroup at its limit ends the process before a socket fails, and a host without memory ends others",
-    ),
-    (
         Cause::NotObservable,
         "it is what other labs end in where a kernel or a kind of hook tells too little; `cargo xtask vm` demands it of \
          them by name",

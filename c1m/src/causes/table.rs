@@ -31,10 +31,10 @@ pub static TABLE: &[Row] = &[
         title: "the host is out of open files (ENFILE)",
         what: "alloc_empty_file() found fs.file-max files open on the host. A process with CAP_SYS_ADMIN is \
                exempt, so the same program run as root does not meet this limit. sock_alloc() without memory \
-               for an inode answers ENFILE too.",
+               for an inode answers ENFILE too: that is no-memory.",
         client_sees: "socket() fails with ENFILE; no SYN is sent",
         server_sees: "nothing",
-        facts: &["errno ENFILE from socket()"],
+        facts: &["errno ENFILE from socket(), and not for want of memory"],
         hooks: &[
             "the worker's own errno",
             "__sys_socket (fexit, kretprobe), sys_exit",
@@ -49,17 +49,25 @@ pub static TABLE: &[Row] = &[
         slug: "no-memory",
         phase: Local,
         title: "no memory for a socket",
-        what: "sk_alloc() returned NULL, mostly because the memory cgroup is at memory.max: ENOBUFS on 5.10, \
-               ENOMEM from 6.1. The OOM killer may also have taken the process itself.",
-        client_sees: "socket() fails with ENOBUFS or ENOMEM, or the process is killed",
+        what: "sk_alloc() or, before it, sock_alloc() returned NULL, mostly because the memory cgroup is at its limit: \
+               ENOBUFS on 5.10, ENOMEM from 6.1, and ENFILE of sock_alloc(). Where the OOM killer takes the process \
+               first, that is client-exited or server-exited.",
+        client_sees: "socket() fails with ENOBUFS, ENOMEM or ENFILE",
         server_sees: "nothing",
-        facts: &["errno ENOMEM or ENOBUFS from socket(), bind() or connect()"],
-        hooks: &["the worker's own errno", "mark_victim"],
+        facts: &[
+            "errno ENOMEM or ENOBUFS from socket(), bind() or connect(); or ENFILE from socket(), and another file \
+             fails with ENOMEM, or none was refused at fs.file-max",
+        ],
+        hooks: &[
+            "the worker's own errno",
+            "__sys_socket (fexit, kretprobe), sys_exit",
+            "alloc_empty_file (fexit, kretprobe)",
+        ],
         counter: None,
         recoverable: false,
         remedy: "raise memory.max of the cgroup, or hold fewer connections: a socket takes about 4 KB of \
                  kernel memory before any data",
-        lab: None,
+        lab: Some("no-memory"),
     },
     Row {
         cause: SourceNotLocal,
@@ -947,7 +955,7 @@ pub static TABLE: &[Row] = &[
         counter: None,
         recoverable: false,
         remedy: "find out what ended that pid: its wait status, dmesg for the OOM killer, coredumpctl",
-        lab: Some("server-exited server-exited-supervisor"),
+        lab: Some("server-exited"),
     },
     Row {
         cause: ClientExited,

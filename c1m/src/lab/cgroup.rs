@@ -1,14 +1,18 @@
 //! A control group of a lab's own, for programs that are attached to it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use anyhow::Context;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat},
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsmount,
+        fsopen,
+    },
 };
 
 use super::Skip;
@@ -16,33 +20,81 @@ use super::Skip;
 /// How labs call theirs; the process id follows.
 const PREFIX: &str = "c1m-lab-";
 
-/// A group of cgroup2's hierarchy, with no controller in use. Dropping it removes it.
+/// A group of cgroup2's hierarchy with no controller in use, or of the memory controller's own. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     root: OwnedFd,
     name: String,
     dir: OwnedFd,
+    /// Whether the hierarchy's root was given the memory controller to lend.
+    lent: bool,
+    /// Whether it ends who asks for memory that it has not.
+    kills: bool,
 }
 
 impl Cgroup {
     /// Makes one below the root of the hierarchy, whether or not that is mounted here. Errors: this kernel has no
     /// cgroup2, which is a [`Skip`].
     pub(super) fn create() -> anyhow::Result<Self> {
+        Self::of("cgroup2", None)
+    }
+
+    /// Makes one that has no memory to give, and does not end who asks for some. Errors: this kernel has no memory
+    /// controller, or uses it otherwise, which is a [`Skip`].
+    pub(super) fn without_memory() -> anyhow::Result<Self> {
+        // The first version of the controller can be told to end nobody; many kernels have the second alone, which
+        // spares who may not be ended.
+        let Ok(group) = Self::of("cgroup", Some("memory")) else {
+            let mut group = Self::create()?;
+            let files = read(group.root.as_fd(), "cgroup.subtree_control")?;
+            if !files.split_whitespace().any(|name| name == "memory") {
+                write(group.root.as_fd(), "cgroup.subtree_control", "+memory")
+                    .map_err(|error| Skip(format!("no memory controller here: {error}")))?;
+                group.lent = true;
+            }
+            write(group.dir.as_fd(), "memory.max", "0")?;
+            group.kills = true;
+            return Ok(group);
+        };
+        for (file, value) in [("memory.oom_control", "1"), ("memory.limit_in_bytes", "0")] {
+            write(group.dir.as_fd(), file, value)?;
+        }
+        Ok(group)
+    }
+
+    fn of(kind: &str, controller: Option<&str>) -> anyhow::Result<Self> {
         let open = || -> io::Result<OwnedFd> {
-            let kind = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            fsconfig_create(kind.as_fd())?;
+            let files = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+            if let Some(controller) = controller {
+                fsconfig_set_flag(files.as_fd(), controller)?;
+            }
+            fsconfig_create(files.as_fd())?;
             let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-            Ok(fsmount(kind.as_fd(), flags, MountAttrFlags::empty())?)
+            Ok(fsmount(files.as_fd(), flags, MountAttrFlags::empty())?)
         };
         let root =
-            open().map_err(|error| Skip(format!("cgroup2 cannot be mounted here: {error}")))?;
+            open().map_err(|error| Skip(format!("{kind} cannot be mounted here: {error}")))?;
         clear(root.as_fd());
         let name = format!("{PREFIX}{}", std::process::id());
         mkdirat(&root, &name, Mode::from_raw_mode(0o755))
             .map_err(|error| Skip(format!("cannot make the control group {name}: {error}")))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat(&root, &name, flags, Mode::empty()).context("cgroup2")?;
-        Ok(Self { root, name, dir })
+        let dir = openat(&root, &name, flags, Mode::empty()).context("control group")?;
+        Ok(Self {
+            root,
+            name,
+            dir,
+            lent: false,
+            kills: false,
+        })
+    }
+
+    /// Takes a process in, which the OOM killer may not have from now on.
+    pub(super) fn take_in(&self, pid: u32) -> anyhow::Result<()> {
+        if self.kills {
+            fs::write(format!("/proc/{pid}/oom_score_adj"), "-1000").context("oom_score_adj")?;
+        }
+        write(self.dir.as_fd(), "cgroup.procs", &pid.to_string()).context("cgroup.procs")
     }
 
     /// A file through which a process enters: it writes 0.
@@ -62,7 +114,20 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // Whoever still is inside is ended after the lab, and the next lab clears the empty group away.
         let _ = unlinkat(&self.root, &self.name, AtFlags::REMOVEDIR);
+        if self.lent {
+            let _ = write(self.root.as_fd(), "cgroup.subtree_control", "-memory");
+        }
     }
+}
+
+fn write(dir: BorrowedFd<'_>, file: &str, value: &str) -> io::Result<()> {
+    let opened = openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    fs::File::from(opened).write_all(value.as_bytes())
+}
+
+fn read(dir: BorrowedFd<'_>, file: &str) -> io::Result<String> {
+    let opened = openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::read_to_string(fs::File::from(opened))
 }
 
 /// Removes the groups of labs that were killed.

@@ -9,9 +9,10 @@ use anyhow::{Context as _, ensure};
 
 use super::{
     Outcome,
-    bench::{ATTEMPTS, Bench, FIRST_PORT, HIT, HIT_PORT_END, OWN_HARDWARE, PORT},
+    bench::{ATTEMPTS, Bench, FIRST_PORT, HIT, HIT_PORT_END, OWN_HARDWARE, PORT, SYN_SENT},
+    cgroup::Cgroup,
     foreign::{Foreign, connect},
-    process::{Place, tool},
+    process::{Place, descendants, tool},
     truth::Truth,
 };
 use crate::ledger::counters::Counters;
@@ -54,6 +55,35 @@ pub(super) fn enfile(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
         outcomes.push(Outcome { truth, run });
     }
     Ok(outcomes)
+}
+
+/// While its first attempts wait for an answer, a client's process comes into a control group without memory: no socket
+/// can be made for the others.
+pub(super) fn no_memory(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const FIRST: u64 = 20;
+    const ATTEMPTS: u64 = 60;
+    let group = Cgroup::without_memory()?;
+    let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
+    bench.drop_packets("tcp dport 8000")?;
+    let args =
+        format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --in-flight {FIRST} --hold 1s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("the first SYNs are sent", || {
+        traced.must_run()?;
+        Ok(bench.clients(SYN_SENT)? == FIRST)
+    })?;
+    for worker in descendants(traced.pid()) {
+        group.take_in(worker)?;
+    }
+    bench.pass_all()?;
+    bench.until("the first are accepted", || {
+        traced.must_run()?;
+        Ok(server.accept(FIRST as usize)? == FIRST as usize)
+    })?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[("no-memory", ATTEMPTS - FIRST)]);
+    truth.recovered = FIRST;
+    Ok(vec![Outcome { truth, run }])
 }
 
 /// How many files are open on the host.

@@ -20,6 +20,12 @@ pub static LABS: &[Lab] = &[
         run: limits::enfile,
     },
     Lab {
+        name: "no-memory",
+        cause: "no-memory",
+        about: "a client's process is in a memory cgroup at its limit, which ends nobody",
+        run: limits::no_memory,
+    },
+    Lab {
         name: "source-not-local",
         cause: "source-not-local",
         about: "two of four source addresses are on no interface",

@@ -27,6 +27,10 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
         "others of the lab's own connect to its server, too",
     ),
     (
+        "no-memory",
+        "socket() says ENFILE, and where functions are not hooked that may as well be fs.file-max",
+    ),
+    (
         "client-exited",
         "it kills one of the workers that c1m's client has",
     ),

@@ -2,6 +2,7 @@
 
 use c1m_common::{
     call::{Call, kind},
+    stats::event,
     tuple::Tuple,
 };
 
@@ -11,6 +12,7 @@ use super::{
     words::errno,
 };
 use crate::{
+    causes::Cause,
     load::outcome::{Outcome, Stage},
     trace::read::Snapshot,
     verdict::{Attempt, Context, ServerEnd, Verdict, judge_client},
@@ -40,8 +42,10 @@ pub fn book(ledger: &mut Ledger, snapshot: &Snapshot, context: &Context<'_>) {
             server: ServerEnd::Absent,
             to_itself: false,
         };
-        let Verdict::Lost(cause) = judge_client(&attempt, context) else {
-            continue;
+        let cause = match judge_client(&attempt, context) {
+            Verdict::Lost(Cause::Enfile) => out_of_files(snapshot, context),
+            Verdict::Lost(cause) => cause,
+            _ => continue,
         };
         let tuple = tuple(call);
         let case = Case {
@@ -52,6 +56,20 @@ pub fn book(ledger: &mut Ledger, snapshot: &Snapshot, context: &Context<'_>) {
         };
         ledger.attempted += count;
         ledger.lose_often(cause, count, &case, context.names);
+    }
+}
+
+/// What ENFILE of socket() means: it says so at fs.file-max, and for want of memory (`sock_alloc`).
+fn out_of_files(snapshot: &Snapshot, context: &Context<'_>) -> Cause {
+    let is_refused = |call: &Call| i32::from(call.errno) == libc::ENFILE;
+    let calls = snapshot.calls.iter().filter(|(call, _)| is_refused(call));
+    let told: u64 = calls.map(|(_, count)| count).sum();
+    match snapshot.stats.events[event::FILE_REFUSED] {
+        _ if !context.sight.files => Cause::NotObservable,
+        0 => Cause::NoMemory,
+        refused if refused >= told => Cause::Enfile,
+        // Some for the one reason, and some for the other.
+        _ => Cause::NotObservable,
     }
 }
 
@@ -78,7 +96,7 @@ fn tuple(call: &Call) -> Tuple {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{causes::Cause, trace::read::Names, verdict::Sight};
+    use crate::{trace::read::Names, verdict::Sight};
 
     #[test]
     fn a_failed_call_is_an_attempt_but_for_accept() {
@@ -95,13 +113,17 @@ mod tests {
             (call(kind::CONNECT, libc::EPERM), 4),
             (call(kind::ACCEPT, libc::EMFILE), 5),
         ];
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             calls: calls.into_iter().collect(),
             ..Snapshot::default()
         };
+        snapshot.stats.events[event::FILE_REFUSED] = 1;
         let mut ledger = Ledger::default();
         let context = Context {
-            sight: Sight::default(),
+            sight: Sight {
+                files: true,
+                ..Sight::default()
+            },
             names: &Names::default(),
         };
         book(&mut ledger, &snapshot, &context);
@@ -114,5 +136,31 @@ mod tests {
         assert_eq!(ledger.attempted, 16);
         assert!(ledger.is_balanced());
         assert!(ledger.notes[0].contains("accept() failed 5×"));
+    }
+
+    #[test]
+    fn enfile_without_a_file_refused_is_want_of_memory() {
+        let call = Call {
+            call: kind::SOCKET,
+            errno: libc::ENFILE as u16,
+            ..Call::default()
+        };
+        let told = |refused, files| {
+            let mut snapshot = Snapshot {
+                calls: [(call, 5)].into_iter().collect(),
+                ..Snapshot::default()
+            };
+            snapshot.stats.events[event::FILE_REFUSED] = refused;
+            let sight = Sight {
+                files,
+                ..Sight::default()
+            };
+            let names = &Names::default();
+            out_of_files(&snapshot, &Context { sight, names })
+        };
+        assert_eq!(told(0, true), Cause::NoMemory);
+        assert_eq!(told(5, true), Cause::Enfile);
+        assert_eq!(told(2, true), Cause::NotObservable);
+        assert_eq!(told(0, false), Cause::NotObservable);
     }
 }

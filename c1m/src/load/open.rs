@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    event::EventfdFlags,
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, sockopt},
 };
@@ -25,7 +26,7 @@ pub(super) fn open(
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
-        .map_err(|errno| (Stage::Socket, errno))?;
+        .map_err(|errno| (Stage::Socket, told_apart(errno)))?;
     let explicit = source.port() != 0;
     let set = if explicit {
         // So that a port in TIME_WAIT can be used at once.
@@ -55,6 +56,15 @@ pub(super) fn open(
             .map_or(0, |local| local.port())
     };
     Ok((socket, port, up))
+}
+
+/// socket() says ENFILE for want of memory, too (`sock_alloc`). Then another file fails with ENOMEM.
+fn told_apart(errno: Errno) -> Errno {
+    let is_memory = || rustix::event::eventfd(0, EventfdFlags::CLOEXEC).err() == Some(Errno::NOMEM);
+    match errno {
+        Errno::NFILE if is_memory() => Errno::NOMEM,
+        errno => errno,
+    }
 }
 
 /// IP_BIND_ADDRESS_NO_PORT, which IPv6 sockets take as well (`ipv6_setsockopt` hands SOL_IP on).

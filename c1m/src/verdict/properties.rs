@@ -75,7 +75,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 15]>().prop_map(|b| Sight {
+    any::<[bool; 16]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         syns: b[2],
@@ -91,6 +91,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         request_timers: b[12],
         out_of_memory: b[13],
         ack_checks: b[14],
+        files: b[15],
     })
 }
 

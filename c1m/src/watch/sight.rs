@@ -45,6 +45,7 @@ impl Watch {
             cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
             listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
             request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
+            files: has(Fact::FilesRefused),
             out_of_memory: has(Fact::OutOfMemory),
             // `tcp_check_req` gives reasons from when on it has one of its own.
             ack_checks: self.is_seen_in_functions(Fact::AckChecks)
