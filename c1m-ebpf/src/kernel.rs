@@ -301,10 +301,27 @@ pub(crate) fn ends(
 /// Makes the address of a [`Tuple`] IPv4-mapped, and gives back the four bytes to fill.
 #[inline(always)]
 pub(crate) fn v4_part(address: &mut [u8; 16]) -> &mut [u8] {
-    set_word(&mut address[..4], 0);
-    set_word(&mut address[4..], 0);
-    set_word(&mut address[8..], u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+    set_word(&mut address[..4], V4_PREFIX[0]);
+    set_word(&mut address[4..], V4_PREFIX[1]);
+    set_word(&mut address[8..], V4_PREFIX[2]);
     &mut address[12..]
+}
+
+/// How an IPv4-mapped address begins, by words.
+pub(crate) const V4_PREFIX: [u32; 3] = [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff])];
+
+/// An address by words.
+#[inline(always)]
+pub(crate) fn words(address: &[u8; 16]) -> [u32; 4] {
+    let word = |at: usize| {
+        u32::from_ne_bytes([
+            address[at],
+            address[at + 1],
+            address[at + 2],
+            address[at + 3],
+        ])
+    };
+    [word(0), word(4), word(8), word(12)]
 }
 
 /// Sets four bytes of an address of a [`Tuple`] at once.
@@ -316,7 +333,8 @@ pub(crate) fn set_word(bytes: &mut [u8], word: u32) {
     }
 }
 
-/// Whether two tuples are the same, by words: the compiler's own way is a loop over bytes.
+/// Whether two tuples are the same, by words: the compiler's own way is a loop over bytes. Volatile, so that it ends at the
+/// first that differs, and no combination of outcomes is left for the verifier to follow.
 #[inline(always)]
 pub(crate) fn is_same(one: &Tuple, other: &Tuple) -> bool {
     const WORDS: usize = size_of::<Tuple>() / 4;
@@ -324,14 +342,15 @@ pub(crate) fn is_same(one: &Tuple, other: &Tuple) -> bool {
         (&raw const *one).cast::<u32>(),
         (&raw const *other).cast::<u32>(),
     );
-    let mut differ = 0;
     let mut i = 0;
     while i < WORDS {
         // SAFETY: both have so many words, and are aligned to them.
-        differ |= unsafe { one.add(i).read() ^ other.add(i).read() };
+        if unsafe { one.add(i).read_volatile() != other.add(i).read_volatile() } {
+            return false;
+        }
         i += 1;
     }
-    differ == 0
+    true
 }
 
 /// Whether a socket is TCP's (`inet_sock_set_state` fires for DCCP and SCTP too).

@@ -125,8 +125,10 @@ pub(crate) struct Window {
     pub(crate) filtered: u64,
     /// The tuple of the last SYN-ACK that left; server port 0 for none.
     pub(crate) synack: Tuple,
+    /// A SYN that was dropped, while it is being looked why.
+    pub(crate) unanswered: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.
-    pub(crate) neighbour: [u8; 16],
+    pub(crate) neighbour: [u32; 4],
     /// Why the last SYN was dropped.
     pub(crate) tally: Tally,
     /// Whether the first program of a [`pair`](c1m_common::stats::pair) is looking at something.

@@ -17,8 +17,8 @@ use super::{icmp, twin};
 use crate::{
     fold::{NOBODY, begin, count_syn_drop, entry_of, syn_dropped},
     kernel::{
-        Object, Ptr, Side, Typed, is_same, is_traced_namespace, skb_inum, sock_state,
-        traced_request,
+        Object, Ptr, Side, Typed, V4_PREFIX, is_same, is_traced_namespace, skb_inum, sock_state,
+        traced_request, words,
     },
     listeners::why_dropped,
     maps::{Window, config, folding, infers_syn_drops, offset, stats, window},
@@ -53,11 +53,13 @@ fn queued(skb: impl Object) -> Option<()> {
         return None;
     }
     header.traced(&mut tuple)?;
-    answered(&tuple);
+    if is_traced_namespace(skb_inum(skb)?) {
+        answered(&tuple);
+    }
     Some(())
 }
 
-/// A SYN-ACK for `tuple` was made on this CPU.
+/// A SYN-ACK for `tuple` was made on this CPU, in a traced namespace.
 #[inline(always)]
 pub(crate) fn answered(tuple: &Tuple) {
     if let Some(window) = window() {
@@ -118,42 +120,64 @@ fn syn_consumed(skb: Typed) -> Option<()> {
     if header.traced(&mut tuple)? != Side::Client || !folding() {
         return None;
     }
-    let namespace = match skb_inum(skb) {
-        Some(namespace) => namespace,
-        None => {
-            stats()?.unattributed += 1;
-            return None;
-        }
+    let window = window()?;
+    // An answer that is noted here is of a traced namespace.
+    let answered = is_same(&window.synack, &tuple);
+    window.synack.server_port = 0;
+    let neighbour = core::mem::take(&mut window.neighbour);
+    if answered {
+        stats()?.syns_received += 1;
+        begin(&tuple, header.sequence);
+        return None;
+    }
+    let Some(namespace) = skb_inum(skb) else {
+        stats()?.unattributed += 1;
+        return None;
     };
     if !is_traced_namespace(namespace) {
         return None;
     }
     stats()?.syns_received += 1;
     begin(&tuple, header.sequence);
-    let window = window()?;
-    let was_answered = is_answered(window, &tuple);
-    window.synack = NOBODY;
-    window.neighbour = [0; 16];
-    if was_answered {
-        return None;
-    }
-    let class = why_dropped(&tuple, namespace, &mut window.tally);
-    count_syn_drop(stats()?, class);
-    let facts = entry_of(&tuple, header.sequence, hook::CONSUME)?;
-    syn_dropped(facts, class, &window.tally.queue);
+    window.unanswered = tuple;
+    window.neighbour = neighbour;
+    fold_unanswered(namespace, header.sequence);
     Some(())
 }
 
-/// Whether the window holds this attempt's answer: its SYN-ACK left, or waits for the client's address.
+/// Folds the SYN that the window has as unanswered. A global function, the verifier goes through it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fold_unanswered(namespace: u32, sequence: u32) -> u32 {
+    let _ = unanswered(namespace, sequence);
+    0
+}
+
 #[inline(always)]
-fn is_answered(window: &Window, tuple: &Tuple) -> bool {
-    if is_same(&window.synack, tuple) {
-        return true;
+fn unanswered(namespace: u32, sequence: u32) -> Option<()> {
+    let Window {
+        unanswered,
+        neighbour,
+        tally,
+        ..
+    } = window()?;
+    if waits_for_neighbour(&core::mem::take(neighbour), unanswered) {
+        return None;
     }
-    let v4 = tuple.client[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-    if v4 {
-        tuple.client[12..] == window.neighbour[..4]
-    } else {
-        tuple.client == window.neighbour
+    let class = why_dropped(unanswered, namespace, tally);
+    count_syn_drop(stats()?, class);
+    let facts = entry_of(unanswered, sequence, hook::CONSUME)?;
+    syn_dropped(facts, class, &tally.queue);
+    Some(())
+}
+
+/// Whether the attempt's SYN-ACK may be what waits for its neighbour's address: an IPv4 address is but the first word of a
+/// neighbour's key.
+#[inline(always)]
+fn waits_for_neighbour(neighbour: &[u32; 4], tuple: &Tuple) -> bool {
+    let [a, b, c, d] = words(&tuple.client);
+    match [a, b, c] == V4_PREFIX {
+        true => d == neighbour[0],
+        false => [a, b, c, d] == *neighbour,
     }
 }

@@ -4,13 +4,14 @@ use super::filter;
 use crate::{
     cli::Hooks,
     report::text,
-    trace::{Tracer, hooks::HOOKS, load::Kernel, preflight, symbols::Symbols},
+    trace::{Tracer, btf::KernelTypes, hooks::HOOKS, load::Kernel, preflight, symbols::Symbols},
 };
 
 /// Prints which hook gives which fact here: every way to a fact, and which of them is taken. All that is taken is
 /// attached for a moment, for only then is it certain that the kernel lets it.
 pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
-    let types = preflight::check()?;
+    preflight::check()?;
+    let types = KernelTypes::load()?;
     let symbols = Symbols::load()?;
     let kernel = Kernel {
         types: &types,

@@ -66,7 +66,7 @@ impl Tracer {
     /// Loads and attaches everything; nothing is counted yet. Errors are one sentence each.
     pub fn start(filter: Filter) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let types = preflight::check()?;
+        preflight::check()?;
         if filter.namespaces.len() > NAMESPACES_MAX {
             bail!(
                 "{} network namespaces: one trace covers at most {NAMESPACES_MAX}",
@@ -79,7 +79,7 @@ impl Tracer {
                 filter.ports.len()
             );
         }
-        let symbols = Symbols::load()?;
+        let (types, symbols, btf) = read_kernel()?;
         let names = Names::new(&types, symbols);
         let log_level = match filter.verbose {
             true => aya_log::Level::Trace as u8,
@@ -99,7 +99,7 @@ impl Tracer {
                 types: &types,
                 symbols: &names.symbols,
             },
-            btf: Btf::from_sys_fs().context("the kernel's BTF cannot be read")?,
+            btf,
             namespaces: &filter.namespaces,
             attached: Vec::new(),
             refusals: Vec::new(),
@@ -215,6 +215,24 @@ pub struct LoadedProgram<'a> {
 
 /// `sizeof(struct bpf_insn)`
 const INSTRUCTION_BYTES: u32 = 8;
+
+/// What the kernel says of itself: its types, its functions, and the types once more as the loader of programs wants them.
+/// Each takes a tenth of a second, so they are read side by side.
+fn read_kernel() -> anyhow::Result<(KernelTypes, Symbols, Btf)> {
+    std::thread::scope(|scope| {
+        let symbols = scope.spawn(Symbols::load);
+        let btf = scope.spawn(Btf::from_sys_fs);
+        let types = KernelTypes::load()?;
+        let panicked = |_| anyhow::anyhow!("reading what the kernel says of itself failed");
+        let symbols = symbols.join().map_err(panicked)??;
+        let btf = btf.join().map_err(panicked)?;
+        Ok((
+            types,
+            symbols,
+            btf.context("the kernel's BTF cannot be read")?,
+        ))
+    })
+}
 
 /// Sets one of the words that the programs look at.
 fn set_word(ebpf: &mut Ebpf, word: u32, value: u32) -> anyhow::Result<()> {

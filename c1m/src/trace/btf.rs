@@ -24,14 +24,18 @@ struct Field {
     bytes: u32,
 }
 
+/// Errors name the missing kernel option.
+pub fn is_there() -> anyhow::Result<()> {
+    if !std::path::Path::new(VMLINUX).exists() {
+        bail!("{VMLINUX} is missing: the tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y");
+    }
+    Ok(())
+}
+
 impl KernelTypes {
     /// Reads [`VMLINUX`]. Errors name the missing kernel option.
     pub fn load() -> anyhow::Result<Self> {
-        if !std::path::Path::new(VMLINUX).exists() {
-            bail!(
-                "{VMLINUX} is missing: the tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-            );
-        }
+        is_there()?;
         let whole = || -> anyhow::Result<Btf> { Ok(Btf::from_bytes(&std::fs::read(VMLINUX)?)?) };
         let btf = whole().with_context(|| format!("cannot read {VMLINUX}"))?;
         Ok(Self { btf })

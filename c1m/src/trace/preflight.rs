@@ -2,13 +2,13 @@
 
 use anyhow::bail;
 
-use super::btf::KernelTypes;
+use super::btf;
 
 /// The eBPF object, empty in a build without it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/c1m-ebpf.o"));
 
 /// Checks rights, object and BTF. Errors say what is missing and how to get it.
-pub fn check() -> anyhow::Result<KernelTypes> {
+pub fn check() -> anyhow::Result<()> {
     if OBJECT.is_empty() {
         bail!(
             "this c1m was built without its eBPF object: run `cargo xtask build-ebpf`, which also builds c1m again"
@@ -27,7 +27,7 @@ pub fn check() -> anyhow::Result<KernelTypes> {
              which tracing does; boot it with lockdown=integrity or none; server and client run as they are"
         );
     }
-    KernelTypes::load()
+    btf::is_there()
 }
 
 /// Where the kernel tells how far it is locked down; the mode in brackets is in force.
