@@ -114,7 +114,18 @@ fn build(release: &Release) -> Result<PathBuf> {
         "{} is not static",
         c1m.display()
     );
+    ensure!(
+        has_inside(&fs::read(&c1m)?, &fs::read(ebpf::object())?),
+        "{} has another eBPF object inside than {}",
+        c1m.display(),
+        ebpf::object().display()
+    );
     Ok(c1m)
+}
+
+/// Whether a file has another one inside, whole.
+fn has_inside(file: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && file.windows(part.len()).any(|window| window == part)
 }
 
 /// A file of the tree: where it comes from, and where it goes.
@@ -214,4 +225,17 @@ fn tarball(release: &Release, tree: &Path) -> Result<String> {
         bail!("{name} could not be made");
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_inside;
+
+    #[test]
+    fn an_older_object_is_not_the_one_inside() {
+        assert!(has_inside(b"program, object, more", b"object"));
+        assert!(!has_inside(b"program, obsolete, more", b"object"));
+        assert!(!has_inside(b"object", b"object and more"));
+        assert!(!has_inside(b"a program without one", b""));
+    }
 }

@@ -131,14 +131,16 @@ pub(super) fn latency(record: &Record) -> Markup {
             "program knew: " (word("min_us", latency.min_us)) " to " (word("max_us", latency.max_us)) ", "
             (word("mean_us", latency.mean_us)) " on average."
         }
-        div.scroll { table {
+        table.cards {
             thead { tr { @for one in &latency.percentiles { th.n { "p" (one.percent) } } } }
             tbody { tr {
                 @for (index, one) in latency.percentiles.iter().enumerate() {
-                    td.n { (word(&format!("percentiles/{index}/at_most_us"), one.at_most_us)) }
+                    td.n data-label={ "p" (one.percent) } {
+                        (word(&format!("percentiles/{index}/at_most_us"), one.at_most_us))
+                    }
                 }
             } }
-        } }
+        }
         (steps(latency))
         (buckets(latency))
     }
