@@ -2,6 +2,7 @@
 
 use super::{
     ask::Ask,
+    buffers::queued_pages,
     facts::{Facts, Room},
     limit::{Bound, Judged},
 };
@@ -25,12 +26,9 @@ pub(super) const FILES_PER_WORKER: u64 = 14;
 const FILES_OF_SUPERVISOR: u64 = 24;
 /// A number from which on a limit is none.
 const NO_LIMIT: u64 = 1 << 60;
-/// What a segment of payload takes besides, in bytes (`SKB_TRUESIZE`): the head of the buffer and its descriptor.
-const SEGMENT_OVERHEAD_BYTES: u64 = 1_024;
-/// As long as one gets on one host before it is split, in bytes.
-const SEGMENT_BYTES_MAX: u64 = 32_768;
 /// A page, in bytes.
-const PAGE_BYTES: u64 = 4_096;
+pub(super) const PAGE_BYTES: u64 = 4_096;
+
 pub(super) fn power_of_two(needed: u64) -> u64 {
     needed.checked_next_power_of_two().unwrap_or(needed)
 }
@@ -173,7 +171,7 @@ pub(super) fn files(facts: &Facts, ask: &Ask) -> Option<Judged> {
 fn connection_bytes(facts: &Facts, ask: &Ask) -> u64 {
     let workers = ask.ends() * WORKER_BYTES / room_per_process(facts).max(1);
     // Beyond the sockets: what waits in them, what our slate notes of it, and a share of a worker.
-    ask.ends() * SOCKET_BYTES + queued_pages(ask) * PAGE_BYTES + 32 + workers
+    ask.ends() * SOCKET_BYTES + queued_pages(facts, ask) * PAGE_BYTES + 32 + workers
 }
 
 /// How much memory a socket takes is no exact number: nor is what is computed from it.
@@ -208,49 +206,6 @@ pub(super) fn memory_cgroup(facts: &Facts, ask: &Ask) -> Option<Judged> {
         need: bytes(ask.connections.saturating_mul(each)),
         remedy: format!("raise {name}"),
         fixes: Vec::new(),
-    })
-}
-
-/// Pages that wait at one end of each connection. A sender splits what is longer than half of the receiver's first window
-/// (`tcp_bound_to_half_wnd`), and each further part takes a page of its own. Measured on 6.18 with 1 to 65,000 bytes.
-fn queued_pages(ask: &Ask) -> u64 {
-    let segments = ask.queued_bytes.div_ceil(SEGMENT_BYTES_MAX);
-    let bytes = ask
-        .queued_bytes
-        .saturating_add(segments.saturating_mul(SEGMENT_OVERHEAD_BYTES));
-    bytes
-        .div_ceil(PAGE_BYTES)
-        .saturating_add(segments.saturating_sub(1))
-}
-
-pub(super) fn tcp_mem(facts: &Facts, ask: &Ask) -> Option<Judged> {
-    let room = facts.tcp_pages?;
-    let here = format!(
-        "{} of {} pages in use",
-        thousands(room.used),
-        thousands(room.limit)
-    );
-    let pages = queued_pages(ask);
-    if pages == 0 {
-        return Some(Judged {
-            here,
-            need: "none without data".to_owned(),
-            ..Judged::default()
-        });
-    }
-    let most = room.left() / pages;
-    let need = ask.connections.saturating_mul(pages);
-    let wanted = power_of_two(room.used.saturating_add(need));
-    let three = format!("{} {} {wanted}", wanted / 2, wanted / 4 * 3);
-    Some(Judged {
-        bound: Bound::Count(most),
-        here,
-        need: format!("{} pages, {pages} each", thousands(need)),
-        remedy: String::new(),
-        fixes: match most < ask.connections {
-            true => vec![Fix::sysctl(Who::Server, "net.ipv4.tcp_mem", three)],
-            false => Vec::new(),
-        },
     })
 }
 

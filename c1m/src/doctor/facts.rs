@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{
     ask::{Ask, is_here},
-    cgroup,
+    cgroup, measure,
 };
 use crate::{
     host::Host,
@@ -75,6 +75,10 @@ pub struct Facts {
     pub accept_limit: Option<u64>,
     /// TCP's buffers, in pages (tcp_mem's third number).
     pub tcp_pages: Option<Room>,
+    /// TCP sockets of the whole host.
+    pub tcp_sockets: u64,
+    /// Pages that the data of one connection took that was opened to see it, with as much of it as is asked for.
+    pub queued_pages: Option<u64>,
     /// The memory cgroup with the least room, in bytes, and its name.
     pub memory_cgroup: Option<(Room, String)>,
     /// Whether connection tracking follows what is sent in this network namespace.
@@ -132,6 +136,8 @@ impl Facts {
                 let limit = *host.tcp_mem.as_ref()?.last()?;
                 Some(Room { limit, used })
             }),
+            tcp_sockets: tcp("alloc").unwrap_or(0),
+            queued_pages: measure::pages_of_one(ask.queued_bytes).ok().flatten(),
             memory_cgroup: cgroup::memory(),
             tracks_connections: tracks_connections(&host),
             tasks: tasks(is_root),

@@ -1,22 +1,77 @@
-//! `c1m doctor --measure`: runs into tcp_mem on purpose, and says at how many connections. For tests of the prediction, on
-//! a machine that nobody else uses.
+//! What data that waits takes: of one connection, looked at before a prediction; and `c1m doctor --measure`, which runs
+//! into tcp_mem on purpose and says at how many connections, for tests of the prediction on a machine that nobody else
+//! uses.
 
 use std::{
     io::{self, Write as _},
     net::{TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::ask::Ask;
+use super::{ask::Ask, count::PAGE_BYTES};
 use crate::report::text;
 
 /// What has not arrived on one host after this long has been dropped.
 const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
 /// So many in a row say that the limit is reached.
 const REFUSED_IN_A_ROW: u32 = 5;
+/// What has not changed for this long is what it will be: before 6.0 the sender's pages go with its timer (`TCP_RTO_MIN`).
+const SETTLES_WITHIN: Duration = Duration::from_millis(300);
+
+/// Pages that `bytes` take which wait at one end of a connection on this host; none if they do not fit.
+pub(super) fn pages_of_one(bytes: u64) -> anyhow::Result<Option<u64>> {
+    if bytes == 0 {
+        return Ok(Some(0));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    client.set_nonblocking(true)?;
+    if !send(&client, &vec![0; usize::try_from(bytes)?])? {
+        return Ok(None);
+    }
+    let charged = || Ok::<_, io::Error>(charged_bytes(&client)? + charged_bytes(&server)?);
+    let (mut before, mut since) = (charged()?, Instant::now());
+    while since.elapsed() < SETTLES_WITHIN {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = charged()?;
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+    Ok(Some(before.div_ceil(PAGE_BYTES)))
+}
+
+/// What tcp_mem counts of a socket (`sk_get_meminfo`): what waits in its queues, and what is its own and free.
+fn charged_bytes(socket: &TcpStream) -> io::Result<u64> {
+    const RECEIVED: usize = 0;
+    const FREE: usize = 4;
+    const TO_SEND: usize = 5;
+    const ALL: usize = 9;
+    let mut info = [0_u32; ALL];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: `info` and `length` outlive the call, and the length is that of `info`.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok([RECEIVED, FREE, TO_SEND]
+            .map(|index| u64::from(info[index]))
+            .iter()
+            .sum()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// Opens connections of which each has `--queued` bytes waiting, and prints how many had them before the kernel took no
 /// more, and how many pages they took each.

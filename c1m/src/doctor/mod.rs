@@ -11,6 +11,7 @@ pub mod predict;
 pub mod table;
 
 mod apply;
+mod buffers;
 mod burst;
 mod cgroup;
 mod count;

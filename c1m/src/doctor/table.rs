@@ -1,7 +1,7 @@
 //! The table of limits: one row for each that a number of connections can meet on a host.
 
 use super::{
-    burst, count,
+    buffers, burst, count,
     limit::{Limit, When},
     network, tracing,
 };
@@ -58,7 +58,7 @@ pub const LIMITS: &[Limit] = &[
         name: "TCP buffers (tcp_mem)",
         when: When::Count,
         how: "data is dropped at the receiver until others have read; connections without data take none of it",
-        judge: count::tcp_mem,
+        judge: buffers::tcp_mem,
     },
     Limit {
         id: "tasks",

@@ -166,8 +166,31 @@ fn ports_bind() {
 fn memory_and_tables_of_the_kernel_bind() {
     let (limit, used) = (20_100, 100);
     let buffers = with(|f| f.tcp_pages = Some(Room { limit, used }));
-    assert_binds(&buffers, "--queued 1", "tcp-mem", 20_000);
-    assert_binds(&buffers, "--queued 16384", "tcp-mem", 4_000);
+    // One segment each is let in, whatever it takes.
+    assert_eq!(binding(&buffers, "--connections 100000 --queued 1").0, "");
+    assert_binds(&buffers, "--queued 33000", "tcp-mem", 2_222);
+    // As this kernel was seen to take it.
+    let seen = Facts {
+        queued_pages: Some(10),
+        ..buffers.clone()
+    };
+    assert_binds(&seen, "--queued 33000", "tcp-mem", 2_000);
+    // Two segments: the second one is refused where there is pressure, unless all sockets could have as much.
+    let pressed = |pressure| Facts {
+        host: Host {
+            tcp_mem: Some(vec![5_000, pressure, limit]),
+            ..buffers.host.clone()
+        },
+        ..buffers.clone()
+    };
+    assert_binds(&pressed(15_100), "--queued 60000", "tcp-mem", 937);
+    assert_binds(&pressed(5_100), "--queued 60000", "tcp-mem", 628);
+    assert_binds(
+        &pressed(5_100),
+        "--queued 60000 --end server",
+        "tcp-mem",
+        1_250,
+    );
     let tracked = with(|f| {
         f.host.nf_conntrack_max = Some(65_536);
         f.host.nf_conntrack_count = Some(36);
