@@ -27,6 +27,12 @@ macro_rules! host {
                 })*
                 map
             }
+
+            /// What is known here, and of the rest what is known there.
+            #[must_use]
+            pub fn or(self, there: &Self) -> Self {
+                Self { $($field: self.$field.or_else(|| there.$field.clone()),)* }
+            }
         }
     };
 }

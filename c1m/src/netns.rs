@@ -1,16 +1,19 @@
 //! Network namespaces: naming one, making one, and doing something inside one.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
-    io,
+    io::{self, Read as _, Seek as _},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
+use netlink_sys::{Socket as Netlink, protocols::NETLINK_SOCK_DIAG};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// Where `ip netns` keeps its names.
@@ -26,6 +29,15 @@ pub struct Netns {
     pub inum: u32,
     /// What the user called it, for messages: a name, a pid, a path, or `net:[inum]`.
     pub name: String,
+    kept: Mutex<Kept>,
+}
+
+/// What stays open once it was used: a run that fills the host's table of open files is looked at all the same.
+#[derive(Debug, Default)]
+struct Kept {
+    /// By path.
+    files: BTreeMap<&'static str, File>,
+    sock_diag: Option<Netlink>,
 }
 
 impl Netns {
@@ -63,12 +75,13 @@ impl Netns {
         })
     }
 
-    /// The same namespace once more.
+    /// The same namespace by another file. Errors: no file descriptor is left.
     pub fn again(&self) -> io::Result<Self> {
         Ok(Self {
             fd: self.fd.try_clone()?,
             inum: self.inum,
             name: self.name.clone(),
+            kept: Mutex::default(),
         })
     }
 
@@ -97,15 +110,12 @@ impl Netns {
         // The kernel counts them in 32 bits (`ns_common.inum`).
         let inum = u32::try_from(file.metadata()?.ino()).map_err(io::Error::other)?;
         let fd = file.into();
-        Ok(Self { fd, inum, name })
-    }
-
-    /// The same namespace by another file. Errors: no file descriptor is left.
-    pub fn try_clone(&self) -> io::Result<Self> {
+        let kept = Mutex::default();
         Ok(Self {
-            fd: self.fd.try_clone()?,
-            inum: self.inum,
-            name: self.name.clone(),
+            fd,
+            inum,
+            name,
+            kept,
         })
     }
 
@@ -121,6 +131,43 @@ impl Netns {
             self.fd.as_fd(),
             Some(LinkNameSpaceType::Network),
         )?)
+    }
+
+    /// The text of a file below /proc/thread-self/net, which stays open: to read it again takes no other one. Errors name
+    /// the file.
+    pub fn read_kept(&self, path: &'static str) -> io::Result<String> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+        let mut kept = self.kept();
+        let mut file = match kept.files.remove(path) {
+            Some(file) => file,
+            None => self.run(|| File::open(path))?.map_err(named)?,
+        };
+        let mut text = String::new();
+        file.rewind()
+            .and_then(|()| file.read_to_string(&mut text))
+            .map_err(named)?;
+        kept.files.insert(path, file);
+        Ok(text)
+    }
+
+    /// A sock_diag socket of this namespace, for one who gives it back ([`Netns::keep_sock_diag`]) when all was read that it
+    /// was asked for.
+    pub fn sock_diag(&self) -> io::Result<Netlink> {
+        match self.kept().sock_diag.take() {
+            Some(kept) => Ok(kept),
+            // It belongs to the namespace it is made in: only this needs to happen inside.
+            None => self.run(|| Netlink::new(NETLINK_SOCK_DIAG))?,
+        }
+    }
+
+    /// Keeps it for the next one.
+    pub fn keep_sock_diag(&self, netlink: Netlink) {
+        self.kept().sock_diag = Some(netlink);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Whoever panicked took out what he used.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `f` inside the namespace. The caller's thread stays where it is: `f` runs in a thread of its

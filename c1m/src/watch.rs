@@ -53,6 +53,10 @@ pub struct Watch {
     listened: bool,
     /// In which namespaces somebody listened then.
     listened_in: BTreeSet<usize>,
+    /// Which namespaces had the server's address then, and what the host said of itself: for the end of a run that has
+    /// filled the host's table of open files.
+    had_target: BTreeSet<usize>,
+    host_before: Host,
 }
 
 /// What there was to see at the end of a run.
@@ -117,6 +121,8 @@ impl Watch {
             target,
             listened: false,
             listened_in: BTreeSet::new(),
+            had_target: BTreeSet::new(),
+            host_before: Host::default(),
         };
         let tracer = watch.tracer.iter();
         for refusal in tracer.flat_map(|tracer| &tracer.choice.refusals) {
@@ -127,6 +133,10 @@ impl Watch {
         let listeners = watch.listeners()?;
         watch.listened = watch.is_listened_to(&listeners);
         watch.listened_in = listeners.iter().map(|(index, _)| *index).collect();
+        watch.had_target = (0..watch.namespaces.len())
+            .filter(|&index| watch.has_target(index))
+            .collect();
+        watch.host_before = Host::read(watch.server_namespace(&listeners)?).unwrap_or_default();
         Ok(watch)
     }
 
@@ -200,13 +210,24 @@ impl Watch {
             || server.established > 0
             || self.stood_before > 0
             || self.is_listened_to(listeners);
+        let has_target = || (0..self.namespaces.len()).any(|index| self.has_target(index));
         match self.target {
             None => was_there,
-            Some(target) => {
-                let mut namespaces = self.namespaces.iter();
-                namespaces.any(|namespace| is_local(namespace, target))
-                    && (was_there || client.established == 0)
+            Some(_) => has_target() && (was_there || client.established == 0),
+        }
+    }
+
+    /// Whether a namespace has the server's address.
+    fn has_target(&self, index: usize) -> bool {
+        let Some(target) = self.target else {
+            return false;
+        };
+        let namespace = &self.namespaces[index];
+        match namespace.run(|| UdpSocket::bind((target, 0))) {
+            Ok(Err(error)) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                self.had_target.contains(&index)
             }
+            bound => matches!(bound, Ok(Ok(_))),
         }
     }
 
@@ -230,7 +251,9 @@ impl Watch {
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
-            host: Host::read(namespace).context("cannot read the host's limits")?,
+            host: Host::read(namespace)
+                .context("cannot read the host's limits")?
+                .or(&self.host_before),
             accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
             server_is_c1m: owner::is_ours(&inodes),
             listeners: inodes,
@@ -246,9 +269,8 @@ impl Watch {
         let risen = now.iter().zip(&self.counters_before);
         let mut server: BTreeSet<usize> = listeners.iter().map(|(index, _)| *index).collect();
         server.extend(&self.listened_in);
-        if let (true, Some(target)) = (server.is_empty(), self.target) {
-            let has = |index: &usize| is_local(&self.namespaces[*index], target);
-            server.extend(all.clone().filter(has));
+        if server.is_empty() {
+            server.extend(all.clone().filter(|&index| self.has_target(index)));
         }
         if server.is_empty() {
             server.extend(all.clone());
@@ -353,10 +375,4 @@ impl Watch {
     pub fn namespaces(&self) -> &[Netns] {
         &self.namespaces
     }
-}
-
-/// Whether the namespace has this address.
-fn is_local(namespace: &Netns, address: IpAddr) -> bool {
-    let bound = || UdpSocket::bind((address, 0)).is_ok();
-    namespace.run(bound).unwrap_or(false)
 }

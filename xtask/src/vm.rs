@@ -79,6 +79,41 @@ pub(crate) fn test() -> Result<Count> {
         machines: cpus(),
     };
     count.add(plan::run(shares, limits).judged()?);
+    count.add(predictions(limits)?);
+    Ok(count)
+}
+
+/// What `c1m doctor` foretells of limits that are the whole host's, run into in a machine.
+const PREDICTIONS: &str = include_str!("vm/predict.sh");
+/// Where that is done, and how many there are.
+const PREDICTIONS_ON: &str = "6.12";
+const PREDICTIONS_COUNT: u64 = 4;
+
+fn predictions(limits: Limits) -> Result<Count> {
+    let series = [PREDICTIONS_ON.to_owned()];
+    let mut count = Count::default();
+    for series in kernels::chosen(&series)? {
+        let kernel = kernels::get(series)?;
+        let machine = qemu::Machine {
+            kernel: kernel.image.clone(),
+            initramfs: initramfs::build(&kernel, PREDICTIONS)?,
+            memory_mib: limits.memory_mib,
+            time_max: Some(limits.time_max),
+            interactive: false,
+        };
+        let ended = machine.run(|line| {
+            if line.contains(" passed: ") {
+                count.passed += 1;
+                println!("{}  {line}", kernel.release);
+            } else if line.contains(" FAILED: ") {
+                println!("{}  {line}", kernel.release);
+            }
+        })?;
+        if let Err(error) = ended.status() {
+            println!("{}  predictions: {error:#}", kernel.release);
+        }
+        count.failed += PREDICTIONS_COUNT.saturating_sub(count.passed);
+    }
     Ok(count)
 }
 

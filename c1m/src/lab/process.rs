@@ -70,7 +70,7 @@ impl Process {
             command.env("SUDO_GID", user.to_string());
         }
         let nofile = place.nofile;
-        let ns = place.ns.map(Netns::try_clone).transpose()?;
+        let ns = place.ns.map(Netns::again).transpose()?;
         let cgroup = place.cgroup.map(Cgroup::entrance).transpose()?;
         // SAFETY: between fork and exec the closure makes system calls only, and allocates nothing.
         unsafe {

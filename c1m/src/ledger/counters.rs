@@ -37,11 +37,14 @@ impl Counters {
     /// Reads those of `ns`. Errors if /proc/net/snmp or /proc/net/netstat cannot be read; connection
     /// tracking has counters only where its module is loaded.
     pub fn read(ns: &Netns) -> io::Result<Self> {
+        let mut values = BTreeMap::new();
+        for path in [
+            "/proc/thread-self/net/snmp",
+            "/proc/thread-self/net/netstat",
+        ] {
+            parse_two_line_table(&ns.read_kept(path)?, &mut values);
+        }
         ns.run(|| {
-            let mut values = BTreeMap::new();
-            for table in ["snmp", "netstat"] {
-                parse_two_line_table(&read_net(table)?, &mut values);
-            }
             // None of these is part of every kernel.
             if let Ok(text) = read_net("snmp6") {
                 parse_lines(&text, &mut values);
@@ -57,8 +60,8 @@ impl Counters {
             if let Ok(dropped) = qdisc::dropped() {
                 values.insert(QDISC_DROPPED.to_owned(), dropped);
             }
-            Ok(Self { values })
-        })?
+            Self { values }
+        })
     }
 
     /// One counter; 0 if this kernel does not have it.
@@ -139,9 +142,7 @@ impl Rises {
 
 /// `/proc/net` of the calling *thread*: `/proc/net` itself is the main thread's.
 fn read_net(name: &str) -> io::Result<String> {
-    let path = format!("/proc/thread-self/net/{name}");
-    fs::read_to_string(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+    fs::read_to_string(format!("/proc/thread-self/net/{name}"))
 }
 
 /// `Group: name name …` followed by `Group: value value …`. Gauges that are negative are left out, as is

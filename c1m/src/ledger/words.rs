@@ -225,6 +225,7 @@ fn end(whose: &str, end: &End, names: &Names, lines: &mut Vec<String>) {
 fn stage(stage: Stage, number: u16) -> Option<String> {
     let call = match stage {
         Stage::Socket => "socket()",
+        Stage::Unstarted => "no worker could be started:",
         Stage::Bind => "bind()",
         Stage::Connect | Stage::Failed => "connect()",
         Stage::Lost if number == 0 => return Some("the client read end-of-file".to_owned()),

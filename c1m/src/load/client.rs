@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io,
     ops::Range,
     os::fd::{AsFd, AsRawFd},
     sync::atomic::Ordering,
@@ -20,6 +21,8 @@ use super::{
     worker::{Role, command, event, now_ns},
 };
 use crate::options::ClientPlan;
+
+mod gone;
 
 /// How far a client has come, the attempts of workers that are gone included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -259,7 +262,15 @@ impl ClientRun {
             let Some(attempts) = self.queue.pop_front() else {
                 break;
             };
-            self.spawn(attempts)?;
+            if let Err(error) = self.spawn(attempts.clone()) {
+                let met = error.downcast_ref().and_then(io::Error::raw_os_error);
+                match met {
+                    Some(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                        self.cannot_start(attempts, errno);
+                    }
+                    _ => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -318,9 +329,14 @@ impl ClientRun {
             return Ok(());
         };
         if !worker.started {
+            // A process takes more files than a connection.
+            if self.no_file()[1] > 0 {
+                self.cannot_start(share.attempts, libc::ENFILE);
+                return Ok(());
+            }
             bail!("worker {} {ended} at its start", worker.pid);
         }
-        let ended_ms = u32::try_from(self.started.0.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let ended_ms = self.now_ms();
         let mut rest = share.attempts.end..share.attempts.end;
         for index in share.attempts.clone() {
             match self.slab.get(index).stage {
@@ -348,24 +364,5 @@ impl ClientRun {
             self.abandon(rest, ended_ms);
         }
         Ok(())
-    }
-
-    /// A worker that dies before its first attempt would do so again.
-    fn abandon(&mut self, attempts: Range<usize>, ended_ms: u32) {
-        self.gone.begun += attempts.len() as u64;
-        for index in attempts {
-            self.lose(index, ended_ms);
-        }
-    }
-
-    /// Records that an attempt went with its worker.
-    fn lose(&mut self, index: usize, ended_ms: u32) {
-        let outcome = Outcome {
-            stage: Stage::WorkerDied,
-            ended_ms,
-            ..self.slab.get(index)
-        };
-        self.slab.set(index, outcome);
-        self.gone.lost += 1;
     }
 }

@@ -38,6 +38,8 @@ pub enum Stage {
     Closed = 9,
     /// It stood or was under way when the client's own worker died; its supervisor wrote this.
     WorkerDied = 10,
+    /// No worker could be started for it; its supervisor wrote this.
+    Unstarted = 11,
 }
 
 impl Stage {
@@ -56,6 +58,7 @@ impl Stage {
             Lost,
             Closed,
             WorkerDied,
+            Unstarted,
         ]
         .get(usize::from(stage))
         .copied()

@@ -70,8 +70,8 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         let Report { mut record, table } = report;
         record.states = watch.states();
         cost::save(trace, watch, Some(table.saturating_sub(hold)))?;
-        publish(&record, &outputs)?;
-        anyhow::Ok(record)
+        let written = publish(&record, &outputs);
+        anyhow::Ok((record, written))
     };
     // To close a million takes seconds. A reset leaves no state behind, so that nothing can be added to the table.
     if client.plan().close == Close::Rst {
@@ -79,12 +79,17 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         // Nobody needs to see how they end.
         drop(watch);
         client.close().await?;
-        return ended(&published?, metrics).await;
+        let (record, written) = published?;
+        // They may have had every file of the host.
+        written.or_else(|_| outputs.write(&record))?;
+        return ended(&record, metrics).await;
     }
     let closed = client.close().await;
     let report = report?;
     closed?;
-    ended(&publish(report, &watch)?, metrics).await
+    let (record, written) = publish(report, &watch)?;
+    written?;
+    ended(&record, metrics).await
 }
 
 /// Up to so many facts are read into memory; of more, each attempt's are read when it is judged.

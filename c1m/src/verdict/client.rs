@@ -20,7 +20,7 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
         Stage::Established | Stage::Lost | Stage::Closed if attempt.to_itself => {
             Verdict::Lost(Cause::SelfConnect)
         }
-        Stage::Socket => Verdict::Lost(socket_failed(errno, context)),
+        Stage::Socket | Stage::Unstarted => Verdict::Lost(socket_failed(errno, context)),
         Stage::Bind => Verdict::Lost(bind_failed(errno, context)),
         Stage::Connect if !comes_from_the_network(errno) => {
             Verdict::Lost(connect_failed(errno, attempt.outcome.port, context))

@@ -9,7 +9,7 @@ use c1m_common::{
     AF_INET, AF_INET6,
     tuple::{Tuple, mapped_v4},
 };
-use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr};
 
 use super::{Listener, Side, Socket};
 use crate::netns::Netns;
@@ -57,10 +57,7 @@ impl Request {
         interrupted: &mut bool,
         mut each: impl FnMut(Message),
     ) -> io::Result<()> {
-        // The socket belongs to the namespace it is made in: only this needs to happen inside.
-        let netlink = ns
-            .run(|| Netlink::new(NETLINK_SOCK_DIAG))?
-            .map_err(unavailable)?;
+        let netlink = ns.sock_diag().map_err(unavailable)?;
         for family in [AF_INET, AF_INET6] {
             netlink.send_to(&self.bytes(family), &NetlinkAddr::new(0, 0), 0)?;
             match receive(&netlink, interrupted, &mut each) {
@@ -69,6 +66,7 @@ impl Request {
                 done => done.map_err(unavailable)?,
             }
         }
+        ns.keep_sock_diag(netlink);
         Ok(())
     }
 }
