@@ -1,5 +1,7 @@
 //! The listeners that the kernel side knows of.
 
+use crate::fact::QueueState;
+
 /// Where a listener listens.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,4 +29,15 @@ pub struct Group {
     pub socks: [u64; GROUP_MAX],
 }
 
+/// What one listener has waiting, as the kernel side lists it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Where it listens.
+    pub at: Port,
+    /// Its queues.
+    pub queue: QueueState,
+}
+
 const _: () = assert!(size_of::<Port>() == 8 && size_of::<Group>() == 8 + 64 * 8);
+const _: () = assert!(size_of::<Waiting>() == 24);

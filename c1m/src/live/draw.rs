@@ -8,7 +8,7 @@ use ratatui::{
     widgets::{Block, Gauge as Bar, Paragraph},
 };
 
-use super::scene::{Cpu, Gauge, HostView, KernelView, RunView, Scene};
+use super::scene::{Cpu, Gauge, HostView, KernelView, QueueView, RunView, Scene};
 use crate::{
     load::stats::WorkerRow,
     report::text::{bytes, thousands},
@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
     let [head, bar, middle, seen, bottom] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(10),
+        Constraint::Length(11),
         Constraint::Length((causes as u16).clamp(1, 8) + 2),
         Constraint::Min(3),
     ])
@@ -185,23 +185,34 @@ fn gauge(name: &str, gauge: Gauge, show: fn(u64) -> String) -> Line<'static> {
     )
 }
 
+fn requests(queue: &QueueView) -> Line<'static> {
+    let limit = queue.requests_limit;
+    match queue.requests {
+        Some(used) => gauge("SYN queue", Gauge { used, limit }, thousands),
+        None => Line::from(format!(
+            "{:<12}{:>11} of {}",
+            "SYN queue",
+            "?",
+            thousands(limit)
+        )),
+    }
+}
+
 fn host(host: &HostView) -> Vec<Line<'static>> {
     let [in_use, allocated] = host.sockets;
-    let mut lines: Vec<_> = host
-        .queues
-        .iter()
-        .take(2)
-        .map(|queue| gauge("accept queue", queue.accept, thousands))
-        .collect();
-    if lines.is_empty() {
-        lines.push(Line::from("accept queue  nobody listens here"));
-    }
+    // Of several listeners the one that is the nearest to its limit.
+    let fullest = host.queues.iter().max_by_key(|queue| {
+        let Gauge { used, limit } = queue.accept;
+        used.saturating_mul(1_000) / limit.max(1)
+    });
+    let mut lines = match fullest {
+        Some(queue) => vec![
+            gauge("accept queue", queue.accept, thousands),
+            requests(queue),
+        ],
+        None => vec![Line::from("accept queue  nobody listens here")],
+    };
     lines.extend([
-        Line::from(format!(
-            "{:<12}{:>11} at most",
-            "SYN queue",
-            thousands(host.syn_backlog)
-        )),
         gauge("files", host.files, thousands),
         gauge("memory", host.memory, bytes),
         Line::from(format!("{:<12}{:>11}", "slab", bytes(host.slab_bytes))),

@@ -3,7 +3,10 @@
 use std::{fs, time::Instant};
 
 use super::scene::{Cpu, Gauge, HostView, QueueView};
-use crate::{doctor::facts::sockstat_field, host::Host, watch::Watch};
+use crate::{doctor::facts::sockstat_field, host::Host, ledger::census::Listener, watch::Watch};
+
+/// To list requests, the kernel walks all sockets: not more than this, which takes it about a millisecond.
+const LISTED_MAX: u64 = 20_000;
 
 /// Jiffies of one CPU, as /proc/stat has them: all, and those of the classes that are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +88,7 @@ impl Reader {
                 used: tcp("orphan"),
                 limit: self.limits.tcp_max_orphans.unwrap_or(0),
             },
-            syn_backlog: self.limits.tcp_max_syn_backlog.unwrap_or(0),
-            queues: queues(watch),
+            queues: self.queues(watch, tcp("alloc")),
             cpus: stat
                 .iter()
                 .zip(&self.last.cpus)
@@ -101,6 +103,31 @@ impl Reader {
             packets,
         };
         view
+    }
+
+    /// The listeners' queues. Requests are counted by the tracer, or, where there are few `sockets`, by listing them.
+    fn queues(&self, watch: &Watch, sockets: u64) -> Vec<QueueView> {
+        let requests = watch.requests(sockets <= LISTED_MAX);
+        let view = |(_, one): (usize, Listener)| {
+            let accept_limit = u64::from(one.accept_limit);
+            QueueView {
+                at: format!("{}:{}", one.address.to_canonical(), one.port),
+                accept: Gauge {
+                    used: one.accept_queue.into(),
+                    limit: accept_limit,
+                },
+                requests: (requests.as_ref())
+                    .map(|requests| requests.get(&one.port).copied().unwrap_or(0)),
+                requests_limit: match (self.limits.tcp_syncookies, self.limits.tcp_max_syn_backlog)
+                {
+                    // Without cookies a quarter is kept free (`tcp_conn_request`).
+                    (Some(0), Some(most)) => accept_limit.min(most - most / 4),
+                    _ => accept_limit,
+                },
+            }
+        };
+        let listeners = watch.listeners().unwrap_or_default();
+        listeners.into_iter().map(view).collect()
     }
 }
 
@@ -154,18 +181,6 @@ fn softnet(text: &str) -> (u64, u64) {
         text.lines().filter_map(of_line).sum()
     };
     (column(0), column(1))
-}
-
-fn queues(watch: &Watch) -> Vec<QueueView> {
-    let listeners = watch.listeners().unwrap_or_default();
-    let view = |(_, one): (usize, crate::ledger::census::Listener)| QueueView {
-        at: format!("{}:{}", one.address.to_canonical(), one.port),
-        accept: Gauge {
-            used: one.accept_queue.into(),
-            limit: one.accept_limit.into(),
-        },
-    };
-    listeners.into_iter().map(view).collect()
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ pub struct QueueView {
     pub at: String,
     /// Connections waiting to be accepted, and the limit.
     pub accept: Gauge,
+    /// Requests waiting for their final ACK; `None` where nobody could count them.
+    pub requests: Option<u64>,
+    /// From how many on it answers by syncookies, or drops.
+    pub requests_limit: u64,
 }
 
 /// The host.
@@ -78,8 +82,6 @@ pub struct HostView {
     pub time_wait: Gauge,
     /// Sockets without a program and the limit.
     pub orphans: Gauge,
-    /// SYN requests that wait for their final ACK are bounded by this (tcp_max_syn_backlog).
-    pub syn_backlog: u64,
     /// The listeners' queues.
     pub queues: Vec<QueueView>,
     /// Per CPU.

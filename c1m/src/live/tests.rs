@@ -54,10 +54,11 @@ fn scene() -> Scene {
             sockets: [400_011, 400_030],
             time_wait: gauge(0, 131_072),
             orphans: gauge(130_000, 131_072),
-            syn_backlog: 2_048,
             queues: vec![QueueView {
                 at: "127.0.0.1:8000".to_owned(),
                 accept: gauge(4_097, 4_096),
+                requests: Some(812),
+                requests_limit: 4_096,
             }],
             cpus: vec![cpu, cpu],
             packets_per_s: 230_100,

@@ -1,6 +1,6 @@
 //! Loads and attaches the programs of a hook: all that it needs, or none.
 
-use std::io::{self, Read as _};
+use std::io;
 
 use anyhow::Context as _;
 use aya::{
@@ -11,6 +11,7 @@ use aya::{
 use super::{
     btf::KernelTypes,
     hooks::{Backend, Hook, Part, Point},
+    queues::read_all,
     symbols::Symbols,
 };
 use crate::netns::Netns;
@@ -211,8 +212,7 @@ fn read(program: &mut Iter, namespace: &Netns) -> anyhow::Result<()> {
     let id = program.attach().map_err(shorten)?;
     let link = program.take_link(id).map_err(shorten)?;
     namespace.run(|| -> anyhow::Result<()> {
-        let mut nothing = Vec::new();
-        link.into_file()?.read_to_end(&mut nothing)?;
+        read_all(link.into_file()?)?;
         Ok(())
     })?
 }

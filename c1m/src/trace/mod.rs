@@ -6,6 +6,7 @@ pub mod cost;
 pub mod hooks;
 pub mod load;
 pub mod preflight;
+mod queues;
 pub mod read;
 mod say;
 pub mod symbols;

@@ -1,9 +1,12 @@
 //! How far a run is, while it goes on: by counters alone, without a look at any single connection.
 
-use c1m_common::stats::EndStats;
+use std::collections::HashMap;
+
+use c1m_common::{state, stats::EndStats};
 
 use super::Watch;
 use crate::{
+    ledger::census::{Side, Socket},
     report::record::States,
     trace::{Tracer, hooks::Fact},
 };
@@ -47,6 +50,29 @@ impl Watch {
     /// Connections in the listeners' accept queues; 0 where they can't be listed.
     pub fn waiting_now(&self) -> u64 {
         self.waiting().unwrap_or(0)
+    }
+
+    /// Requests that wait for their final ACK, by port, of the listener that has the most; with the tracer, or if they
+    /// may be listed. `None` where nobody can tell.
+    pub fn requests(&self, may_list: bool) -> Option<HashMap<u16, u64>> {
+        let mut requests = HashMap::new();
+        if let Some(tracer) = &self.tracer {
+            for namespace in &self.namespaces {
+                for waiting in tracer.queues(namespace).ok()? {
+                    let most: &mut u64 = requests.entry(waiting.at.port).or_default();
+                    *most = (*most).max(waiting.queue.syn_queue.into());
+                }
+            }
+            return Some(requests);
+        }
+        let mut count = |socket: Socket| {
+            *requests.entry(socket.tuple.server_port).or_default() += 1;
+        };
+        may_list.then(|| {
+            self.each(Side::Server, 1 << state::SYN_RECV, &mut count)
+                .ok()
+        })??;
+        Some(requests)
     }
 
     /// The kernel side's counters now; `None` without a tracer.
