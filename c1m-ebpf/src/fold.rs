@@ -1,5 +1,7 @@
 //! The only writer of facts: finds or makes the entry of an attempt, and folds events into it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
     config::phase,
@@ -247,6 +249,21 @@ pub(crate) const NOBODY: Tuple = Tuple {
     server_port: 0,
     pad: 0,
 };
+
+/// The same where each good connection comes by, made word by word.
+#[inline(always)]
+pub(crate) fn nobody() -> Tuple {
+    let mut tuple = MaybeUninit::<Tuple>::uninit();
+    let words = tuple.as_mut_ptr().cast::<u32>();
+    let mut i = 0;
+    while i < size_of::<Tuple>() / 4 {
+        // SAFETY: so many words are there.
+        unsafe { words.add(i).write_volatile(0) };
+        i += 1;
+    }
+    // SAFETY: all of it is written.
+    unsafe { tuple.assume_init() }
+}
 
 /// One end of the attempt.
 #[inline(always)]

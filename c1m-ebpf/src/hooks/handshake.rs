@@ -15,7 +15,7 @@ use c1m_common::{
 
 use super::{icmp, twin};
 use crate::{
-    fold::{NOBODY, begin, count_syn_drop, entry_of, syn_dropped},
+    fold::{NOBODY, begin, count_syn_drop, entry_of, nobody, syn_dropped},
     kernel::{
         Object, Ptr, Side, Typed, V4_PREFIX, is_same, is_traced_namespace, skb_inum, sock_state,
         traced_request, words,
@@ -36,11 +36,11 @@ pub(crate) fn net_dev_queue(ctx: BtfTracePointContext) -> i32 {
 /// sends nothing else. Only a syncookie has no socket.
 #[inline(always)]
 fn queued(skb: impl Object) -> Option<()> {
-    let mut tuple = NOBODY;
     if let Some(sk) = skb.follow(offset!(skb_sk)) {
         match sock_state(sk)? {
             SYN_SENT | ESTABLISHED => return None,
             NEW_SYN_RECV => {
+                let mut tuple = nobody();
                 traced_request(sk, &mut tuple)?;
                 answered(&tuple);
                 return None;
@@ -52,6 +52,7 @@ fn queued(skb: impl Object) -> Option<()> {
     if !header.is_synack() {
         return None;
     }
+    let mut tuple = NOBODY;
     header.traced(&mut tuple)?;
     if is_traced_namespace(skb_inum(skb)?) {
         answered(&tuple);
@@ -116,7 +117,7 @@ fn syn_consumed(skb: Typed) -> Option<()> {
     if !header.is_syn() {
         return None;
     }
-    let mut tuple = NOBODY;
+    let mut tuple = nobody();
     if header.traced(&mut tuple)? != Side::Client || !folding() {
         return None;
     }
