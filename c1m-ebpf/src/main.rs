@@ -11,6 +11,7 @@ mod kernel;
 mod listeners;
 mod maps;
 mod segment;
+mod words;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

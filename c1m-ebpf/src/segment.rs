@@ -3,8 +3,9 @@
 use c1m_common::tuple::Tuple;
 
 use crate::{
-    kernel::{Object, Ptr, Side, TCP, ends, is_server_port, set_word, v4_part},
+    kernel::{Object, Ptr, Side, TCP, is_server_port},
     maps::offset,
+    words::{ends, set_word, v4_part},
 };
 
 /// FIN, in the flags byte of the TCP header.

@@ -20,9 +20,10 @@ use crate::{
     fold::lose,
     kernel::{
         Ptr, current_file, current_inum, is_server_port, is_traced_namespace, sock_state,
-        syn_sequence, v4_part,
+        syn_sequence,
     },
     maps::{CALLS, PENDING, TREE, config, folding, offset},
+    words::v4_part,
 };
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: the child of one in the tree is in it.

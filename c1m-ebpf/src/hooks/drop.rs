@@ -2,7 +2,6 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{
-    config::{PLACE_OF_FILTER, PLACES_MAX},
     fact::{QueueState, SkbDrop, ack_refusal, drop_flag, segment as kind, why},
     state::{LISTEN, NEW_SYN_RECV, SYN_SENT, TIME_WAIT},
     stats::{hook, pair},
@@ -10,15 +9,16 @@ use c1m_common::{
 };
 
 use super::{
+    event::{Event, decided, is_filtered, tells_why},
     handshake::answered,
-    reason::{is_discarded, receiver_flags, taken},
+    reason::receiver_flags,
     twin,
 };
 use crate::{
     fold::{NOBODY, ack_refused, entry, entry_of, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
-    maps::{FREED, Window, config, folding, offset, stats, window},
+    maps::{FREED, config, folding, offset, stats, window},
     segment::{ACK, FIN, Header, RST, SYN},
 };
 
@@ -34,32 +34,6 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn kfree_skb_again(ctx: RawTracePointContext) -> i32 {
     twin::second(pair::DROP, || freed(&ctx, 1));
     0
-}
-
-struct Event {
-    skb: Ptr,
-    location: u64,
-    reason: u32,
-    receiver: Ptr,
-}
-
-impl Event {
-    #[inline(always)]
-    fn of(ctx: &RawTracePointContext) -> Self {
-        let mut event = Event {
-            skb: Ptr(ctx.arg(0)),
-            location: ctx.arg(1),
-            reason: config!(reason_not_specified),
-            receiver: Ptr(0),
-        };
-        if config!(kfree_skb_args) >= 3 {
-            event.reason = ctx.arg::<u64>(2) as u32;
-        }
-        if config!(kfree_skb_args) >= 4 {
-            event.receiver = Ptr(ctx.arg(3));
-        }
-        event
-    }
 }
 
 /// A handshake segment of a traced port that is being freed.
@@ -253,44 +227,6 @@ impl Freed {
 }
 
 const SYN_ACK: u8 = SYN | ACK;
-
-/// Why the segment is freed, on a kernel whose `kfree_skb` does not say.
-#[inline(always)]
-fn decided(window: &mut Window, event: &Event, header: &Header) -> u8 {
-    if config!(kfree_skb_args) >= 3 {
-        return why::NOT_SEEN;
-    }
-    match taken(window, event.skb) {
-        why::NOT_SEEN if header.is_syn() && is_discarded(event.location) => why::DISCARDED,
-        why => why,
-    }
-}
-
-/// Whether a packet filter dropped it.
-#[inline(always)]
-fn is_filtered(event: &Event) -> bool {
-    if config!(kfree_skb_args) >= 3 {
-        return event.reason == config!(reason_netfilter_drop);
-    }
-    event.location >= config!(places[PLACE_OF_FILTER][0])
-        && event.location < config!(places[PLACE_OF_FILTER][1])
-}
-
-/// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
-#[inline(always)]
-fn tells_why(event: &Event) -> bool {
-    if config!(kfree_skb_args) >= 3 {
-        return event.reason != config!(reason_not_specified);
-    }
-    let mut i = 0;
-    while i < PLACES_MAX {
-        if event.location >= config!(places[i][0]) && event.location < config!(places[i][1]) {
-            return true;
-        }
-        i += 1;
-    }
-    false
-}
 
 #[inline(always)]
 fn receiver(sk: Ptr) -> Receiver {

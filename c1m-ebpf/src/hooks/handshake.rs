@@ -16,13 +16,11 @@ use c1m_common::{
 use super::{icmp, twin};
 use crate::{
     fold::{NOBODY, begin, count_syn_drop, entry_of, nobody, syn_dropped},
-    kernel::{
-        Object, Ptr, Side, Typed, V4_PREFIX, is_same, is_traced_namespace, skb_inum, sock_state,
-        traced_request, words,
-    },
+    kernel::{Object, Ptr, Side, Typed, is_traced_namespace, skb_inum, sock_state, traced_request},
     listeners::why_dropped,
     maps::{Window, config, folding, infers_syn_drops, offset, stats, window},
     segment::Header,
+    words::{V4_PREFIX, is_same, words},
 };
 
 /// `net_dev_queue(struct sk_buff *skb)`: every packet that is handed to a device.

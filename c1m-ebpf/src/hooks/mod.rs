@@ -3,6 +3,7 @@
 
 mod call;
 mod drop;
+mod event;
 mod function;
 mod handshake;
 mod icmp;

@@ -49,6 +49,25 @@ pub struct Filter {
     pub verbose: bool,
 }
 
+impl Filter {
+    /// Errors: more namespaces or ports than one trace can cover, or none.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.namespaces.len() > NAMESPACES_MAX {
+            bail!(
+                "{} network namespaces: one trace covers at most {NAMESPACES_MAX}",
+                self.namespaces.len()
+            );
+        }
+        if self.ports.is_empty() || self.ports.len() > PORTS_MAX {
+            bail!(
+                "{} ports: a trace covers 1 to {PORTS_MAX}, named by --port",
+                self.ports.len()
+            );
+        }
+        Ok(())
+    }
+}
+
 /// A trace that runs. Everything it attached goes away with it.
 pub struct Tracer {
     pub(super) ebpf: Ebpf,
@@ -67,18 +86,7 @@ impl Tracer {
     pub fn start(filter: Filter) -> anyhow::Result<Self> {
         let begun = Instant::now();
         preflight::check()?;
-        if filter.namespaces.len() > NAMESPACES_MAX {
-            bail!(
-                "{} network namespaces: one trace covers at most {NAMESPACES_MAX}",
-                filter.namespaces.len()
-            );
-        }
-        if filter.ports.is_empty() || filter.ports.len() > PORTS_MAX {
-            bail!(
-                "{} ports: a trace covers 1 to {PORTS_MAX}, named by --port",
-                filter.ports.len()
-            );
-        }
+        filter.check()?;
         let (types, symbols, btf) = read_kernel()?;
         let names = Names::new(&types, symbols);
         let log_level = match filter.verbose {

@@ -68,6 +68,24 @@ impl Fact {
     }
 }
 
+impl Fact {
+    /// Whether it tells what became of a segment, so that an attempt of which none is known had none.
+    fn breaks_silence(self) -> bool {
+        !matches!(
+            self,
+            Self::OldListeners
+                | Self::Forgotten
+                | Self::OutOfMemory
+                | Self::TimeWait
+                | Self::TimeWaitRefused
+                | Self::PortsInTimeWait
+                | Self::Calls
+                | Self::FilesRefused
+                | Self::DescriptorsRefused
+        )
+    }
+}
+
 /// The kind of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Backend {
@@ -205,6 +223,13 @@ impl Choice {
             }
         }
         choice
+    }
+
+    /// Whether silence means nothing once `program` was skipped.
+    pub fn breaks_silence(&self, program: &str) -> bool {
+        let is_its = |hook: &&&Hook| hook.parts.iter().any(|part| part.program == program);
+        let mut its = self.taken.iter().filter(is_its);
+        its.any(|hook| hook.fact.breaks_silence())
     }
 
     /// Whether `fact` can be known.

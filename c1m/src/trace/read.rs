@@ -135,6 +135,9 @@ pub struct Snapshot {
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
     pub lost: BTreeMap<String, u64>,
+    /// Whether one of a drop, a retransmit or a reset is among them: then silence means nothing. What only tells how a
+    /// connection ended is not.
+    pub drops_lost: bool,
 }
 
 /// The names of [`hook`], in its order.
@@ -157,13 +160,6 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
     "system calls",
 ];
 
-impl Snapshot {
-    /// Whether a fact of a drop or a retransmit found no room or was skipped: then silence means nothing.
-    pub fn lost_drops(&self) -> bool {
-        self.lost.keys().any(|name| name != TRANSITIONS)
-    }
-}
-
 impl Tracer {
     /// Reads all maps. If there are more than `facts_max` facts, these are left where they are.
     pub fn snapshot(&mut self, facts_max: usize) -> anyhow::Result<Snapshot> {
@@ -177,8 +173,9 @@ impl Tracer {
             calls: self.calls()?,
             ..Snapshot::default()
         };
-        for (name, lost) in HOOK_NAMES.into_iter().zip(stats.lost) {
+        for (hook, (name, lost)) in HOOK_NAMES.into_iter().zip(stats.lost).enumerate() {
             add(&mut snapshot.lost, name, lost);
+            snapshot.drops_lost |= lost > 0 && !matches!(hook, hook::END | hook::CALL);
         }
         for (name, missed) in self.recursion_misses() {
             let taken = match name {
@@ -191,6 +188,7 @@ impl Tracer {
                 _ => 0,
             };
             let lost = missed.saturating_sub(taken);
+            snapshot.drops_lost |= lost > 0 && self.choice.breaks_silence(name);
             add(&mut snapshot.lost, &format!("{name} (recursion)"), lost);
         }
         add(&mut snapshot.lost, TRANSITIONS, stats.transitions_lost());
@@ -199,6 +197,7 @@ impl Tracer {
             "earlier generations",
             stats.generations_lost,
         );
+        snapshot.drops_lost |= stats.generations_lost > 0;
         Ok(snapshot)
     }
 

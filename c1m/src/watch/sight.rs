@@ -39,7 +39,7 @@ impl Watch {
             resets: has(Fact::ResetsSent) && has(Fact::ResetsReceived),
             server_end,
             evidence_lost: !snapshot.lost.is_empty(),
-            drops_lost: snapshot.lost_drops(),
+            drops_lost: snapshot.drops_lost,
             conntrack_dropped: rose("ConntrackDrop", At::Both)
                 || rose("ConntrackEarlyDrop", At::Both),
             cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),

@@ -1,0 +1,80 @@
+//! What `kfree_skb` tells by itself, on each kernel.
+
+use aya_ebpf::programs::RawTracePointContext;
+use c1m_common::{
+    config::{PLACE_OF_FILTER, PLACES_MAX},
+    fact::why,
+};
+
+use super::reason::{is_discarded, taken};
+use crate::{
+    kernel::Ptr,
+    maps::{Window, config},
+    segment::Header,
+};
+
+/// A segment is freed.
+pub(super) struct Event {
+    pub(super) skb: Ptr,
+    pub(super) location: u64,
+    pub(super) reason: u32,
+    /// The socket that it was for, where the kernel says so.
+    pub(super) receiver: Ptr,
+}
+
+impl Event {
+    #[inline(always)]
+    pub(super) fn of(ctx: &RawTracePointContext) -> Self {
+        let mut event = Event {
+            skb: Ptr(ctx.arg(0)),
+            location: ctx.arg(1),
+            reason: config!(reason_not_specified),
+            receiver: Ptr(0),
+        };
+        if config!(kfree_skb_args) >= 3 {
+            event.reason = ctx.arg::<u64>(2) as u32;
+        }
+        if config!(kfree_skb_args) >= 4 {
+            event.receiver = Ptr(ctx.arg(3));
+        }
+        event
+    }
+}
+
+/// Why the segment is freed, on a kernel whose `kfree_skb` does not say.
+#[inline(always)]
+pub(super) fn decided(window: &mut Window, event: &Event, header: &Header) -> u8 {
+    if config!(kfree_skb_args) >= 3 {
+        return why::NOT_SEEN;
+    }
+    match taken(window, event.skb) {
+        why::NOT_SEEN if header.is_syn() && is_discarded(event.location) => why::DISCARDED,
+        why => why,
+    }
+}
+
+/// Whether a packet filter dropped it.
+#[inline(always)]
+pub(super) fn is_filtered(event: &Event) -> bool {
+    if config!(kfree_skb_args) >= 3 {
+        return event.reason == config!(reason_netfilter_drop);
+    }
+    event.location >= config!(places[PLACE_OF_FILTER][0])
+        && event.location < config!(places[PLACE_OF_FILTER][1])
+}
+
+/// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
+#[inline(always)]
+pub(super) fn tells_why(event: &Event) -> bool {
+    if config!(kfree_skb_args) >= 3 {
+        return event.reason != config!(reason_not_specified);
+    }
+    let mut i = 0;
+    while i < PLACES_MAX {
+        if event.location >= config!(places[i][0]) && event.location < config!(places[i][1]) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
