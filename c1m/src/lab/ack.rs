@@ -34,16 +34,16 @@ pub(super) fn accept_queue_full_reset(bench: &mut Bench) -> anyhow::Result<Vec<O
 }
 
 fn overflow(bench: &mut Bench, cause: &'static str) -> anyhow::Result<Vec<Outcome>> {
-    const BACKLOG: u32 = 16;
+    const BACKLOG: u32 = 32;
     const QUEUE: u64 = BACKLOG as u64 + 1;
-    /// Fewer than the backlog, or their requests would fill the request queue.
+    /// Fewer than half the backlog, or their requests would have less time (`reqsk_timer_handler`).
     const PER_SOURCE: u64 = 12;
     let backlog = bench.backlog(BACKLOG);
     let admitted = (QUEUE + PER_SOURCE).min(u64::from(backlog) + 1);
     bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
     bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", "4096")?;
-    // Sent again after 1 s and 3 s; gone after 7 s.
-    bench.sysctl(None, "net.ipv4.tcp_synack_retries", "2")?;
+    // Sent again after 1 s, 3 s and 7 s, the last of which even a slow machine waits for; gone after 15 s.
+    bench.sysctl(None, "net.ipv4.tcp_synack_retries", "3")?;
     let target = ([127, 0, 0, 1], PORT).into();
     let mut server = Foreign::listen(None, target, backlog)?;
     let _fillers = connect(target, (QUEUE - PER_SOURCE) as usize)?;

@@ -99,7 +99,7 @@ impl Truth {
         }
         for words in &self.notes {
             if !record.notes.iter().any(|note| note.contains(words)) {
-                wrong.push(format!("no note of `{words}`"));
+                wrong.push(format!("no note of `{words}`, but {:?}", record.notes));
             }
         }
         if !record.balanced {
