@@ -4,7 +4,6 @@
 /// observable*, and never in another cause. The other backends are exact everywhere.
 pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // kfree_skb tells a reason.
-    ("netfilter-in", [5, 17]),
     ("netfilter-out", [5, 17]),
     ("netfilter-out-ipv6", [5, 17]),
     ("netfilter-in-ipv6", [5, 17]),
@@ -22,6 +21,8 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("synack-lost-out", [5, 17]),
     ("synack-lost-ipv6", [5, 17]),
     ("refused", [5, 17]),
+    // They are refused.
+    ("evidence-lost", [5, 17]),
     ("refused-ipv6", [5, 17]),
     // consume_skb tells where from.
     ("gave-up", [6, 5]),
