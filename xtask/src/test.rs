@@ -11,10 +11,10 @@ use crate::{bench, command, ebpf, lint, metrics, setup, tidy, vm};
 
 /// A lab that a machine may be unable to run: its name, why, and whether this machine could. Every other skip is a
 /// failure, for a test that did not run has shown nothing.
-type MaySkip = (&'static str, &'static str, fn() -> bool);
+pub(crate) type MaySkip = (&'static str, &'static str, fn() -> bool);
 
 /// Labs that may be skipped where they can't run.
-const MAY_SKIP: &[MaySkip] = &[
+pub(crate) const MAY_SKIP: &[MaySkip] = &[
     ("enfile", HOST_WIDE, || false),
     ("conntrack-full", HOST_WIDE, || false),
     ("cpu-backlog", HOST_WIDE, || false),
@@ -204,7 +204,7 @@ pub(crate) struct Labs {
 }
 
 impl Labs {
-    fn new(may_skip: &'static [MaySkip]) -> Self {
+    pub(crate) fn new(may_skip: &'static [MaySkip]) -> Self {
         Self {
             may_skip,
             ..Self::default()

@@ -137,7 +137,7 @@ pub(super) fn minttl(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 pub(super) fn xfrm(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     // Loopback is exempt otherwise.
     bench.sysctl(None, "net.ipv4.conf.lo.disable_policy", "0")?;
-    let policy = "xfrm policy add src 127.0.1.2/32 dst 127.0.0.1/32 proto tcp dir in action block";
+    let policy = "xfrm policy add src 127.0.1.2/32 dst 127.0.0.1/32 proto 6 dir in action block";
     bench
         .ip(None, policy)
         .map_err(|error| Skip(format!("this kernel has no IPsec policies: {error:#}")))?;
