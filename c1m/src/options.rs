@@ -29,8 +29,8 @@ pub(crate) const IPS: u32 = 40;
 pub(crate) const FDS_PER_WORKER: u64 = 3;
 /// Fds that a supervisor needs besides: its own, and those of a start.
 pub(crate) const FDS_OF_SUPERVISOR: u64 = 24;
-/// The same of a server's supervisor.
-pub(crate) const FDS_OF_SERVER: u64 = 16;
+/// The same of a server's supervisor, which has three open for the census at the end.
+pub(crate) const FDS_OF_SERVER: u64 = 19;
 /// Workers of a server unless told otherwise.
 pub(crate) const WORKERS_MAX: u32 = 1024;
 

@@ -181,7 +181,7 @@ fn data_that_waits_takes_the_pages_that_were_foretold() {
     // 2 % of so many pages are more than what the kernel keeps apart for each CPU (SK_MEMORY_PCPU_RESERVE).
     let net = Net::new();
     for (queued, pages_each, connections) in
-        [(1_000, 1, 4_000), (16_000, 5, 2_000), (60_000, 16, 2_000)]
+        [(1_000, 1, 8_000), (16_000, 5, 2_000), (60_000, 16, 2_000)]
     {
         let args = format!("--queued {queued} --connections {connections}");
         let done = doctor(&net, None, &format!("{args} --measure"));
