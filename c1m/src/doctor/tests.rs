@@ -129,10 +129,10 @@ fn assert_binds(facts: &Facts, words: &str, id: &str, stands: u64) {
 
 #[test]
 fn descriptors_and_files_bind() {
-    // (64 − 24) ÷ 3 workers of 58 connections; a server alone has (64 − 16) ÷ 3.
+    // (64 − 24) ÷ 3 workers of 58 connections; a server alone has (64 − 19) ÷ 3.
     let few = with(|f| f.host.nofile_hard = Some(64));
     assert_binds(&few, "", "descriptors", 13 * 58);
-    assert_binds(&few, "--end server", "descriptors", 16 * 58);
+    assert_binds(&few, "--end server", "descriptors", 15 * 58);
     let some = with(|f| f.host.nofile_hard = Some(20_000));
     assert_binds(&some, "--processes 3", "descriptors", 3 * 19_994);
     // (100,000 − 1,000) ÷ 2, less what 1,048,570 connections' worth of workers have open.
