@@ -131,9 +131,12 @@ pub(crate) struct Window {
     pub(crate) neighbour: [u32; 4],
     /// Why the last SYN was dropped.
     pub(crate) tally: Tally,
-    /// Whether the first program of a [`pair`](c1m_common::stats::pair) is looking at something.
-    pub(crate) busy: [u32; pair::COUNT],
+    /// The segments whose end the first program of a [`pair`](c1m_common::stats::pair) has seen, and its twin not yet.
+    pub(crate) marks: [[u64; MARKS]; pair::COUNT],
 }
+
+/// Places for the marks of a pair, a power of two: one event may come while another lies between the two programs.
+pub(crate) const MARKS: usize = 16;
 
 /// A `tcp_conn_request` under way.
 #[repr(C)]

@@ -200,7 +200,7 @@ pub struct ClientArgs {
     /// Give an attempt up after this long
     #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
     pub timeout: Duration,
-    /// Hold the connections this long after the last attempt settled
+    /// Hold the connections this long after the last attempt settled; not at all if none was established
     #[arg(long, value_parser = humantime::parse_duration, default_value = "60s")]
     pub hold: Duration,
     /// How to end a connection

@@ -25,14 +25,14 @@ use crate::{
 /// `kfree_skb(struct sk_buff *skb, void *location [, enum skb_drop_reason reason [, struct sock *rx_sk]])`
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
-    twin::first(pair::DROP, || freed(&ctx, 0));
+    twin::first(pair::DROP, ctx.arg(0), || freed(&ctx, 0));
     0
 }
 
 /// Its twin.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn kfree_skb_again(ctx: RawTracePointContext) -> i32 {
-    twin::second(pair::DROP, || freed(&ctx, 1));
+    twin::second(pair::DROP, ctx.arg(0), || freed(&ctx, 1));
     0
 }
 

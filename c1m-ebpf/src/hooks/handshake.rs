@@ -16,7 +16,10 @@ use c1m_common::{
 use super::{icmp, twin};
 use crate::{
     fold::{NOBODY, begin, count_syn_drop, entry_of, nobody, syn_dropped},
-    kernel::{Object, Ptr, Side, Typed, is_traced_namespace, skb_inum, sock_state, traced_request},
+    kernel::{
+        Object, Ptr, Side, Typed, is_traced_namespace, skb_inum, sock_state, traced_request,
+        untyped_argument,
+    },
     listeners::why_dropped,
     maps::{Window, config, folding, infers_syn_drops, offset, stats, window},
     segment::Header,
@@ -86,27 +89,59 @@ pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
 /// `consume_skb(struct sk_buff *skb, void *location)`: of a SYN that a listener has dealt with, or an ICMP error.
 #[btf_tracepoint(function = "consume_skb")]
 pub(crate) fn consume_skb(ctx: BtfTracePointContext) -> i32 {
-    twin::first(pair::CONSUME, || consumed(&ctx));
+    if let Some(place) = place(&ctx) {
+        let skb = untyped_argument(&ctx, 0).0;
+        twin::first(pair::CONSUME, skb, || consumed(&ctx, place));
+    }
     0
 }
 
 /// Its twin.
 #[btf_tracepoint(function = "consume_skb")]
 pub(crate) fn consume_skb_again(ctx: BtfTracePointContext) -> i32 {
-    twin::second(pair::CONSUME, || consumed(&ctx));
+    if let Some(place) = place(&ctx) {
+        let skb = untyped_argument(&ctx, 0).0;
+        twin::second(pair::CONSUME, skb, || consumed(&ctx, place));
+    }
     0
 }
 
+/// Where a segment is done with.
+#[derive(Clone, Copy)]
+enum Place {
+    /// `tcp_rcv_state_process`, a listener's among others.
+    Listener,
+    /// `icmp_rcv`
+    Icmp,
+    /// `icmpv6_rcv`
+    IcmpV6,
+}
+
+/// Where, if it matters: nearly everywhere it does not.
 #[inline(always)]
-fn consumed(ctx: &BtfTracePointContext) -> Option<()> {
+fn place(ctx: &BtfTracePointContext) -> Option<Place> {
     let location: u64 = ctx.arg(1);
-    let by_listener =
-        location >= config!(rcv_state_process_start) && location < config!(rcv_state_process_end);
-    match by_listener {
-        true if infers_syn_drops() => syn_consumed(Typed::argument(ctx, 0)),
-        true => None,
-        false => icmp::consumed(ctx, location),
+    let is_in = |place: [u64; 2]| location >= place[0] && location < place[1];
+    if is_in([
+        config!(rcv_state_process_start),
+        config!(rcv_state_process_end),
+    ]) {
+        return infers_syn_drops().then_some(Place::Listener);
     }
+    if is_in(config!(icmp[0])) {
+        return Some(Place::Icmp);
+    }
+    is_in(config!(icmp[1])).then_some(Place::IcmpV6)
+}
+
+#[inline(always)]
+fn consumed(ctx: &BtfTracePointContext, place: Place) -> Option<()> {
+    match place {
+        Place::Listener => return syn_consumed(Typed::argument(ctx, 0)),
+        Place::Icmp => icmp::error_received(untyped_argument(ctx, 0).0, 0),
+        Place::IcmpV6 => icmp::error_received(untyped_argument(ctx, 0).0, 1),
+    };
+    Some(())
 }
 
 #[inline(always)]

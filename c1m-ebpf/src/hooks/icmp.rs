@@ -1,13 +1,12 @@
 //! ICMP errors for a SYN: what tells of one that a socket has only taken note of (`sk_err_soft`), because its program
 //! was using it at that moment.
 
-use aya_ebpf::programs::BtfTracePointContext;
 use c1m_common::stats::hook;
 
 use crate::{
     fold::{NOBODY, entry_of},
-    kernel::{Ptr, Side, is_traced_namespace, skb_inum, untyped_argument},
-    maps::{config, folding, offset},
+    kernel::{Ptr, Side, is_traced_namespace, skb_inum},
+    maps::{folding, offset},
     segment::Header,
 };
 
@@ -16,21 +15,10 @@ const ICMP_HEADER: u64 = 8;
 /// How much of the TCP header has to be quoted for its flags to be there.
 const QUOTED: u64 = 14;
 
-/// A segment that was freed without a loss, if it was in `icmp_rcv` or `icmpv6_rcv`.
-#[inline(always)]
-pub(super) fn consumed(ctx: &BtfTracePointContext, location: u64) -> Option<()> {
-    let is_in = |place: [u64; 2]| location >= place[0] && location < place[1];
-    let v6 = is_in(config!(icmp[1]));
-    if v6 || is_in(config!(icmp[0])) {
-        error_received(untyped_argument(ctx, 0).0, v6.into());
-    }
-    Some(())
-}
-
-/// A message that was dealt with. A global function, so that it is no part of what every consumed segment meets.
+/// A message that was dealt with, in `icmp_rcv` or, if `v6` is not 0, in `icmpv6_rcv`. A global function, so that it is no part of what every consumed segment meets.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn error_received(skb: u64, v6: u32) -> u32 {
+pub(super) extern "C" fn error_received(skb: u64, v6: u32) -> u32 {
     let _ = received(Ptr(skb), v6 != 0);
     0
 }

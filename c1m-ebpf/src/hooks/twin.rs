@@ -1,31 +1,42 @@
 //! Programs in pairs at one tracepoint. The kernel skips a program that already runs on this CPU, so what an interrupt brings
-//! while a program looks at something else would be lost: then its twin, which otherwise does nothing, looks at it.
+//! while a program looks at something else would be lost, and since Linux 7.0, where a tracepoint can be preempted, all that
+//! happens until the program is on the CPU again: what the first program has not marked, its twin looks at.
 
 use c1m_common::stats::pair;
 
-use crate::maps::{stats, window};
+use crate::maps::{MARKS, Window, stats, window};
 
-/// What the first program of `pair` does with an event.
+/// What the first program of `pair` does with an event, the end of the segment `skb`.
 #[inline(always)]
-pub(super) fn first(pair: usize, work: impl FnOnce() -> Option<()>) {
+pub(super) fn first(pair: usize, skb: u64, work: impl FnOnce() -> Option<()>) {
     let Some(window) = window() else { return };
-    let busy = &raw mut window.busy[pair % pair::COUNT];
-    // SAFETY: a word of this CPU's. Volatile: an interrupt reads it.
-    unsafe { busy.write_volatile(1) };
+    // SAFETY: a word of this CPU's. Volatile: its twin reads it.
+    unsafe { mark(window, pair, skb).write_volatile(skb) };
     let _ = work();
-    // SAFETY: as above.
-    unsafe { busy.write_volatile(0) };
 }
 
-/// What the second does: nothing, unless the first was interrupted by this event.
+/// What the second does: nothing, unless the first was skipped. (Whoever is moved to another CPU between the two is looked at
+/// twice, in the same words; a segment that arrives cannot be.)
 #[inline(always)]
-pub(super) fn second(pair: usize, work: impl FnOnce() -> Option<()>) {
-    let pair = pair % pair::COUNT;
-    if window().is_none_or(|window| window.busy[pair] == 0) {
+pub(super) fn second(pair: usize, skb: u64, work: impl FnOnce() -> Option<()>) {
+    let Some(window) = window() else { return };
+    let mark = mark(window, pair, skb);
+    // SAFETY: a word of this CPU's. Volatile: the first program writes it.
+    if unsafe { mark.read_volatile() } == skb {
+        // SAFETY: as above.
+        unsafe { mark.write_volatile(0) };
         return;
     }
     if let Some(stats) = stats() {
-        stats.twins[pair] += 1;
+        stats.twins[pair % pair::COUNT] += 1;
     }
     let _ = work();
+}
+
+/// Where the first program of `pair` says that it looks at `skb`. An event that comes in between has, as a rule, another
+/// place: `struct sk_buff` is allocated in steps of 256 bytes.
+#[inline(always)]
+fn mark(window: &mut Window, pair: usize, skb: u64) -> *mut u64 {
+    let place = (skb >> 8) as usize % MARKS;
+    &raw mut window.marks[pair % pair::COUNT][place]
 }

@@ -57,19 +57,20 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut sampler = Sampler::new(client.started().2, metrics.clone());
     let done = tokio::select! {
         done = settle_and_hold(&mut client, &watch, hold, &mut show, &mut sampler) => done,
-        () = interrupt.first() => Ok(()),
-        () = keys.end() => Ok(()),
+        () = interrupt.first() => Ok(hold),
+        () = keys.end() => Ok(hold),
     };
     interrupt.second_kills();
     show.end();
+    let held = *done.as_ref().unwrap_or(&hold);
     let report = match done {
-        Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
+        Ok(_) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
     };
     let publish = |report: Report, watch: &Watch| {
         let Report { mut record, table } = report;
         record.states = watch.states();
-        cost::save(trace, watch, Some(table.saturating_sub(hold)))?;
+        cost::save(trace, watch, Some(table.saturating_sub(held)))?;
         let written = publish(&record, &outputs);
         anyhow::Ok((record, written))
     };
@@ -102,14 +103,14 @@ struct Report {
     table: Duration,
 }
 
-/// Until every attempt has settled and was held, telling how far it is.
+/// Until every attempt has settled, and what was established has been held; tells how far it is. Returns how long it held.
 async fn settle_and_hold(
     client: &mut ClientRun,
     watch: &Watch,
     hold: Duration,
     show: &mut Show,
     sampler: &mut Sampler,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Duration> {
     let mut look = |client: &ClientRun, sampler: &mut Sampler| {
         show.look(watch, || view(client));
         sampler.note(&moment(client, watch), watch);
@@ -125,11 +126,15 @@ async fn settle_and_hold(
         }
         look(client, sampler);
     }
+    if client.progress().established == 0 {
+        // Nothing is there to be held.
+        return Ok(Duration::ZERO);
+    }
     let end = Instant::now() + hold;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(());
+            return Ok(hold);
         }
         tokio::select! {
             waited = client.wait(left) => waited?,

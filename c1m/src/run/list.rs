@@ -28,6 +28,8 @@ pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
             (Some(why), _) => why.to_owned(),
             (None, Some((_, why))) => format!("refused: {why}"),
             _ if choice.taken.iter().any(|taken| std::ptr::eq(*taken, hook)) => "taken".to_owned(),
+            // By nothing is this fact known here: refusals are told below.
+            _ if choice.lacks(hook.fact) => "not taken".to_owned(),
             _ => "not needed".to_owned(),
         };
         lines += &format!(

@@ -28,6 +28,8 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
             ack_refusal::QUEUE_FULL if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
             ack_refusal::QUEUE_FULL => Cause::AcceptQueueFullAck,
             ack_refusal::QUEUE_FULL_COOKIE => Cause::AcceptQueueFullCookie,
+            // What asks for the child is within what checks: without it, a full queue looks like a check that failed.
+            ack_refusal::CHECK if !context.sight.acks => Cause::NotObservable,
             ack_refusal::CHECK | ack_refusal::DEFERRED => Cause::AckRejected,
             _ => Cause::ChildFailed,
         };

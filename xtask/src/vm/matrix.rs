@@ -10,13 +10,17 @@ use crate::test::{Count, Labs};
 
 mod labs;
 
-use labs::{EXACT_FROM, NEVER, RUNS_FROM};
+use labs::{EXACT_FROM, FENTRY_LACKS_CHILD, NEVER, RUNS_FROM, TOLD_BY_CHILD, TRAMPOLINE_OF_MANY};
 
 /// How the console tells that a program was refused.
 const REFUSED: &str = "the verifier says";
 
 /// The last kernel on which this lab must end in *not observable*, if `version` is not beyond it.
 fn exact_from(lab: &str, backend: Backend, version: [u32; 2]) -> Option<[u32; 2]> {
+    if backend == Backend::Fentry {
+        let blind = FENTRY_LACKS_CHILD.contains(&version) && TOLD_BY_CHILD.contains(&lab);
+        return blind.then_some(TRAMPOLINE_OF_MANY);
+    }
     if !backend.is_tracepoints() {
         return None;
     }

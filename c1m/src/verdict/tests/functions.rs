@@ -2,11 +2,11 @@
 
 use c1m_common::fact::{Facts, ack_refusal, last_drop};
 
-use super::{client, server};
+use super::{client, names, server, sight};
 use crate::{
     causes::Cause,
     load::outcome::Stage,
-    verdict::{ServerEnd, ServerVerdict, Verdict},
+    verdict::{Context, ServerEnd, ServerVerdict, Sight, Verdict, rules::trouble},
 };
 
 #[test]
@@ -76,4 +76,24 @@ fn a_syn_freed_without_a_reason_forbids_to_speak_of_silence() {
     judged(facts, Cause::NotObservable);
     facts.synack_retransmits = 1;
     judged(facts, Cause::SynackLost);
+}
+
+#[test]
+fn a_failed_check_is_told_only_if_the_queue_within_was_seen() {
+    let mut facts = Facts {
+        last_drop: last_drop::ACK + ack_refusal::CHECK as u8,
+        ..Facts::default()
+    };
+    facts.ack_refusals[ack_refusal::CHECK] = 1;
+    let judged = |acks| {
+        let names = names();
+        let sight = Sight { acks, ..sight() };
+        let context = Context {
+            names: &names,
+            sight,
+        };
+        trouble(&facts, &context).map(|trouble| trouble.cause)
+    };
+    assert_eq!(judged(true), Some(Cause::AckRejected));
+    assert_eq!(judged(false), Some(Cause::NotObservable));
 }

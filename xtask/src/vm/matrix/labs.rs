@@ -62,6 +62,23 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("ack-rejected-deferred", [6, 11]),
 ];
 
+/// The kernel from which on a trampoline takes more than six arguments.
+pub(super) const TRAMPOLINE_OF_MANY: [u32; 2] = [6, 6];
+
+/// Kernels before, on which `tcp_v4_syn_recv_sock` has seven: with fentry forced, what it tells must end in *not observable*.
+pub(super) const FENTRY_LACKS_CHILD: &[[u32; 2]] = &[[6, 1]];
+
+/// The labs that it tells.
+pub(super) const TOLD_BY_CHILD: &[&str] = &[
+    "accept-queue-full-ack",
+    "accept-queue-full-reset",
+    "accept-queue-full-cookie",
+    "child-failed",
+    "ack-rejected",
+    "ack-rejected-ipv6",
+    "field-notes",
+];
+
 /// Labs that need what older kernels lack, and from which on they run: before, they must be skipped.
 pub(super) const RUNS_FROM: &[(&str, [u32; 2])] = &[
     // reuseport_migrate_sock
