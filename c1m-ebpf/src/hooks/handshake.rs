@@ -69,6 +69,14 @@ pub(crate) fn answered(tuple: &Tuple) {
     }
 }
 
+/// The last SYN-ACK that left on this CPU was one that is sent again: it answers no SYN that is still to be freed.
+#[inline(always)]
+pub(super) fn sent_again() {
+    if let Some(window) = window() {
+        window.synack.server_port = 0;
+    }
+}
+
 /// `neigh_event_send_done(struct neighbour *n, int rc)`: a packet waits for an address (rc 1).
 #[raw_tracepoint(tracepoint = "neigh_event_send_done")]
 pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
@@ -154,25 +162,23 @@ fn syn_consumed(skb: Typed) -> Option<()> {
     if header.traced(&mut tuple)? != Side::Client || !folding() {
         return None;
     }
-    let window = window()?;
-    // An answer that is noted here is of a traced namespace.
-    let answered = is_same(&window.synack, &tuple);
-    window.synack.server_port = 0;
-    let neighbour = core::mem::take(&mut window.neighbour);
-    if answered {
-        stats()?.syns_received += 1;
-        begin(&tuple, header.sequence);
-        return None;
-    }
     let Some(namespace) = skb_inum(skb) else {
         stats()?.unattributed += 1;
         return None;
     };
+    // The same addresses and ports in another namespace are another attempt.
     if !is_traced_namespace(namespace) {
         return None;
     }
+    let window = window()?;
+    let answered = is_same(&window.synack, &tuple);
+    window.synack.server_port = 0;
+    let neighbour = core::mem::take(&mut window.neighbour);
     stats()?.syns_received += 1;
     begin(&tuple, header.sequence);
+    if answered {
+        return None;
+    }
     window.unanswered = tuple;
     window.neighbour = neighbour;
     fold_unanswered(namespace, header.sequence);

@@ -3,6 +3,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use c1m_common::{fact::Facts, state::SYN_SENT, stats::hook, tuple::Tuple};
 
+use super::handshake;
 use crate::{
     fold::{NOBODY, entry, entry_of},
     kernel::{Ptr, sock_state, syn_sequence, traced_request, traced_socket},
@@ -34,6 +35,7 @@ pub(crate) fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 /// `tcp_retransmit_synack(const struct sock *sk, const struct request_sock *req)`
 #[raw_tracepoint(tracepoint = "tcp_retransmit_synack")]
 pub(crate) fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
+    handshake::sent_again();
     let request = Ptr(ctx.arg(1));
     let mut tuple = NOBODY;
     if folding()
