@@ -1,7 +1,7 @@
 //! What no backend, or not every one, can show of a lab on older kernels.
 
 /// Labs that tracepoints can't be exact in on older kernels, and from which on they are: before, each must end in *not
-/// observable*, and never in another cause. The other backends are exact everywhere.
+/// observable*, and never in another cause. The other backends are exact everywhere, but for [`FENTRY_LACKS_CHILD`].
 pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // kfree_skb tells a reason.
     ("netfilter-out", [5, 17]),
