@@ -59,8 +59,7 @@ pub(super) fn is_filtered(event: &Event) -> bool {
     if config!(kfree_skb_args) >= 3 {
         return event.reason == config!(reason_netfilter_drop);
     }
-    event.location >= config!(places[PLACE_OF_FILTER][0])
-        && event.location < config!(places[PLACE_OF_FILTER][1])
+    lies_in(event.location, config!(places[PLACE_OF_FILTER]))
 }
 
 /// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
@@ -71,10 +70,16 @@ pub(super) fn tells_why(event: &Event) -> bool {
     }
     let mut i = 0;
     while i < PLACES_MAX {
-        if event.location >= config!(places[i][0]) && event.location < config!(places[i][1]) {
+        if lies_in(event.location, config!(places[i])) {
             return true;
         }
         i += 1;
     }
     false
+}
+
+/// Whether an address lies in a function, of which the beginning and the end are told.
+#[inline(always)]
+pub(super) fn lies_in(location: u64, [start, end]: [u64; 2]) -> bool {
+    location >= start && location < end
 }

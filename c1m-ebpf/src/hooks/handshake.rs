@@ -13,7 +13,7 @@ use c1m_common::{
     tuple::Tuple,
 };
 
-use super::{icmp, twin};
+use super::{event::lies_in, icmp, twin};
 use crate::{
     fold::{NOBODY, begin, count_syn_drop, entry_of, nobody, syn_dropped},
     kernel::{
@@ -129,17 +129,17 @@ enum Place {
 #[inline(always)]
 fn place(ctx: &BtfTracePointContext) -> Option<Place> {
     let location: u64 = ctx.arg(1);
-    let is_in = |place: [u64; 2]| location >= place[0] && location < place[1];
-    if is_in([
+    let listener = [
         config!(rcv_state_process_start),
         config!(rcv_state_process_end),
-    ]) {
+    ];
+    if lies_in(location, listener) {
         return infers_syn_drops().then_some(Place::Listener);
     }
-    if is_in(config!(icmp[0])) {
+    if lies_in(location, config!(icmp[0])) {
         return Some(Place::Icmp);
     }
-    is_in(config!(icmp[1])).then_some(Place::IcmpV6)
+    lies_in(location, config!(icmp[1])).then_some(Place::IcmpV6)
 }
 
 #[inline(always)]

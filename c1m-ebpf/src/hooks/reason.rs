@@ -10,7 +10,10 @@ use c1m_common::{
     state::LISTEN,
 };
 
-use super::function::{Arguments, returned};
+use super::{
+    event::lies_in,
+    function::{Arguments, returned},
+};
 use crate::{
     fold::segment_dropped,
     kernel::{Ptr, sock_state},
@@ -185,9 +188,7 @@ pub(super) fn receiver_flags(why: u8) -> u8 {
 /// Whether `tcp_v4_rcv` or `tcp_v6_rcv` freed it itself.
 #[inline(always)]
 pub(super) fn is_discarded(location: u64) -> bool {
-    let within = |from: u64, to: u64| location >= from && location < to;
-    within(config!(receive[0][0]), config!(receive[0][1]))
-        || within(config!(receive[1][0]), config!(receive[1][1]))
+    lies_in(location, config!(receive[0])) || lies_in(location, config!(receive[1]))
 }
 
 /// A connecting socket answers an ACK that is no SYN-ACK: an old connection of its tuple sent it for want of room, and

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap},
     programs::Program,
 };
@@ -87,27 +87,15 @@ impl Tracer {
         let begun = Instant::now();
         preflight::check()?;
         filter.check()?;
-        let (types, symbols, btf) = read_kernel()?;
+        let (types, symbols, loading) = read_kernel()?;
         let names = Names::new(&types, symbols);
-        let log_level = match filter.verbose {
-            true => aya_log::Level::Trace as u8,
-            false => 0,
-        };
-        let mut ebpf = EbpfLoader::new()
-            .override_global("OFFSETS", &types.offsets()?, true)
-            .override_global("CONFIG", &config(&filter, &types, &names), true)
-            // What nobody listens to is no part of the programs.
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("FACTS", filter.entries)
-            .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
-            .load(OBJECT)
-            .map_err(|error| preflight::no_bpf(&error))?;
+        let mut ebpf = load_object(loading, &filter, &types, &names)?;
         let mut loader = Loader {
             kernel: Kernel {
                 types: &types,
                 symbols: &names.symbols,
             },
-            btf,
+            btf: types.for_loader()?,
             namespaces: &filter.namespaces,
             attached: Vec::new(),
             refusals: Vec::new(),
@@ -224,22 +212,42 @@ pub struct LoadedProgram<'a> {
 /// `sizeof(struct bpf_insn)`
 const INSTRUCTION_BYTES: u32 = 8;
 
-/// What the kernel says of itself: its types, its functions, and the types once more as the loader of programs wants them.
-/// Each takes a tenth of a second, so they are read side by side.
-fn read_kernel() -> anyhow::Result<(KernelTypes, Symbols, Btf)> {
+/// What the kernel says of itself: its types, its functions, and a loader, which reads the types for itself. Each takes a tenth of a
+/// second at most, so they are read side by side.
+fn read_kernel() -> anyhow::Result<(KernelTypes, Symbols, EbpfLoader<'static>)> {
     std::thread::scope(|scope| {
         let symbols = scope.spawn(Symbols::load);
-        let btf = scope.spawn(Btf::from_sys_fs);
+        let loader = scope.spawn(EbpfLoader::new);
         let types = KernelTypes::load()?;
         let panicked = |_| anyhow::anyhow!("reading what the kernel says of itself failed");
         let symbols = symbols.join().map_err(panicked)??;
-        let btf = btf.join().map_err(panicked)?;
-        Ok((
-            types,
-            symbols,
-            btf.context("the kernel's BTF cannot be read")?,
-        ))
+        Ok((types, symbols, loader.join().map_err(panicked)?))
     })
+}
+
+/// The object's maps, and its programs with all that they are told once.
+fn load_object(
+    loading: EbpfLoader<'_>,
+    filter: &Filter,
+    types: &KernelTypes,
+    names: &Names,
+) -> anyhow::Result<Ebpf> {
+    let log_level = match filter.verbose {
+        true => aya_log::Level::Trace as u8,
+        false => 0,
+    };
+    let (offsets, config) = (types.offsets()?, config(filter, types, names));
+    // Lives no longer than what it is told.
+    let mut loading = loading;
+    loading
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("CONFIG", &config, true)
+        // What nobody listens to is no part of the programs.
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("FACTS", filter.entries)
+        .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
+        .load(OBJECT)
+        .map_err(|error| preflight::no_bpf(&error))
 }
 
 /// Sets one of the words that the programs look at.
