@@ -97,8 +97,8 @@ pub struct Config {
     pub timewait_args: u32,
     /// Arguments of `__cgroup_bpf_run_filter_skb`.
     pub cgroup_filter_args: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Whether a program at a tracepoint can be preempted (since Linux 7.0).
+    pub preemptible_tracepoints: u32,
 }
 
 const _: () =

@@ -62,8 +62,12 @@ pub mod pair {
     pub const DROP: usize = 0;
     /// `consume_skb`
     pub const CONSUME: usize = 1;
+    /// `tcp_send_reset`
+    pub const SEND_RESET: usize = 2;
+    /// `tcp_receive_reset`
+    pub const RECEIVE_RESET: usize = 3;
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 4;
 }
 
 /// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
@@ -130,7 +134,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48 + 16);
+    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48 + 32);
 };
 
 impl EndStats {

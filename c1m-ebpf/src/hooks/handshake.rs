@@ -97,9 +97,10 @@ pub(crate) fn neigh_event_send_done(ctx: RawTracePointContext) -> i32 {
 /// `consume_skb(struct sk_buff *skb, void *location)`: of a SYN that a listener has dealt with, or an ICMP error.
 #[btf_tracepoint(function = "consume_skb")]
 pub(crate) fn consume_skb(ctx: BtfTracePointContext) -> i32 {
-    if let Some(place) = place(&ctx) {
+    let place = place(&ctx);
+    if matters(place) {
         let skb = untyped_argument(&ctx, 0).0;
-        twin::first(pair::CONSUME, skb, || consumed(&ctx, place));
+        twin::first(pair::CONSUME, skb, || consumed(&ctx, place?));
     }
     0
 }
@@ -107,11 +108,19 @@ pub(crate) fn consume_skb(ctx: BtfTracePointContext) -> i32 {
 /// Its twin.
 #[btf_tracepoint(function = "consume_skb")]
 pub(crate) fn consume_skb_again(ctx: BtfTracePointContext) -> i32 {
-    if let Some(place) = place(&ctx) {
+    let place = place(&ctx);
+    if matters(place) {
         let skb = untyped_argument(&ctx, 0).0;
-        twin::second(pair::CONSUME, skb, || consumed(&ctx, place));
+        twin::second(pair::CONSUME, skb, || consumed(&ctx, place?));
     }
     0
+}
+
+/// Whether a twin has to know of the end of a segment there. Where a program can be preempted, it is skipped so often that it must
+/// be known of each event whether its twin saw it; elsewhere only an interrupt comes in between, and most events cost less.
+#[inline(always)]
+fn matters(place: Option<Place>) -> bool {
+    place.is_some() || config!(preemptible_tracepoints) != 0
 }
 
 /// Where a segment is done with.

@@ -4,11 +4,16 @@ use aya_ebpf::{
     macros::{fentry, kprobe, raw_tracepoint},
     programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
-use c1m_common::{fact::end_flag, state::SYN_SENT, stats::hook};
+use c1m_common::{
+    fact::end_flag,
+    state::SYN_SENT,
+    stats::{hook, pair},
+};
 
 use super::{
     function::{Arguments, at_entry},
     reason::{answered_by_reset, challenged},
+    twin,
 };
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing},
@@ -25,12 +30,33 @@ use crate::{
 /// `skb` is the segment that is answered (`tcp_v4_send_reset`), or none (`tcp_send_active_reset`).
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
+    twin::first(pair::SEND_RESET, answered(&ctx), || traced_reset(&ctx));
+    0
+}
+
+/// Its twin.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn tcp_send_reset_again(ctx: RawTracePointContext) -> i32 {
+    twin::second(pair::SEND_RESET, answered(&ctx), || traced_reset(&ctx));
+    0
+}
+
+/// The segment that is answered, or the socket that is closed.
+#[inline(always)]
+fn answered(ctx: &RawTracePointContext) -> u64 {
+    match ctx.arg(1) {
+        0 => ctx.arg(0),
+        skb => skb,
+    }
+}
+
+#[inline(always)]
+fn traced_reset(ctx: &RawTracePointContext) -> Option<()> {
     let mut reason = 0;
     if config!(send_reset_args) >= 3 {
         reason = ctx.arg::<u64>(2) as u16;
     }
-    let _ = sent(Ptr(ctx.arg(0)), Ptr(ctx.arg(1)), reason);
-    0
+    sent(Ptr(ctx.arg(0)), Ptr(ctx.arg(1)), reason)
 }
 
 /// `void tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb [, enum sk_rst_reason reason])`, and its IPv6
@@ -120,7 +146,16 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
 /// `tcp_receive_reset(struct sock *sk)`
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(crate) fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    let _ = received(Ptr(ctx.arg(0)));
+    let sk = ctx.arg(0);
+    twin::first(pair::RECEIVE_RESET, sk, || received(Ptr(sk)));
+    0
+}
+
+/// Its twin.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+pub(crate) fn tcp_receive_reset_again(ctx: RawTracePointContext) -> i32 {
+    let sk = ctx.arg(0);
+    twin::second(pair::RECEIVE_RESET, sk, || received(Ptr(sk)));
     0
 }
 

@@ -6,23 +6,23 @@ use c1m_common::stats::pair;
 
 use crate::maps::{MARKS, Window, stats, window};
 
-/// What the first program of `pair` does with an event, the end of the segment `skb`.
+/// What the first program of `pair` does with an event about `what`, the address of a segment or a socket.
 #[inline(always)]
-pub(super) fn first(pair: usize, skb: u64, work: impl FnOnce() -> Option<()>) {
+pub(super) fn first(pair: usize, what: u64, work: impl FnOnce() -> Option<()>) {
     let Some(window) = window() else { return };
     // SAFETY: a word of this CPU's. Volatile: its twin reads it.
-    unsafe { mark(window, pair, skb).write_volatile(skb) };
+    unsafe { mark(window, pair, what).write_volatile(what) };
     let _ = work();
 }
 
 /// What the second does: nothing, unless the first was skipped. (Whoever is moved to another CPU between the two is looked at
 /// twice, in the same words; a segment that arrives cannot be.)
 #[inline(always)]
-pub(super) fn second(pair: usize, skb: u64, work: impl FnOnce() -> Option<()>) {
+pub(super) fn second(pair: usize, what: u64, work: impl FnOnce() -> Option<()>) {
     let Some(window) = window() else { return };
-    let mark = mark(window, pair, skb);
+    let mark = mark(window, pair, what);
     // SAFETY: a word of this CPU's. Volatile: the first program writes it.
-    if unsafe { mark.read_volatile() } == skb {
+    if unsafe { mark.read_volatile() } == what {
         // SAFETY: as above.
         unsafe { mark.write_volatile(0) };
         return;
@@ -33,10 +33,10 @@ pub(super) fn second(pair: usize, skb: u64, work: impl FnOnce() -> Option<()>) {
     let _ = work();
 }
 
-/// Where the first program of `pair` says that it looks at `skb`. An event that comes in between has, as a rule, another
-/// place: `struct sk_buff` is allocated in steps of 256 bytes.
+/// Where the first program of `pair` says that it looks at `what`. An event that comes in between has, as a rule, another
+/// place: `struct sk_buff` is allocated in steps of 256 bytes, and sockets are larger.
 #[inline(always)]
-fn mark(window: &mut Window, pair: usize, skb: u64) -> *mut u64 {
-    let place = (skb >> 8) as usize % MARKS;
+fn mark(window: &mut Window, pair: usize, what: u64) -> *mut u64 {
+    let place = (what >> 8) as usize % MARKS;
     &raw mut window.marks[pair % pair::COUNT][place]
 }

@@ -36,6 +36,12 @@ pub(super) const TCX_INGRESS: Kind = Kind {
     attach: 46,
 };
 
+/// `BPF_PROG_TYPE_XDP` at `BPF_XDP`
+pub(super) const XDP: Kind = Kind {
+    program: 6,
+    attach: 37,
+};
+
 /// An instruction: `struct bpf_insn`, as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction(u64);
@@ -123,6 +129,29 @@ pub(super) fn drop_from(
     program
 }
 
+/// For a `struct xdp_md` of an Ethernet frame with an IPv4 header of 20 bytes: drops what comes from these ports.
+pub(super) fn drop_frames_from(ports: Range<u16>) -> Vec<Instruction> {
+    /// Where the source port lies, and `XDP_PASS` and `XDP_DROP`.
+    const PORT: i16 = 14 + 20;
+    const VERDICTS: [i32; 2] = [2, 1];
+    let [pass, refuse] = VERDICTS;
+    let mut program = vec![
+        // r2 = context->data, r5 = context->data_end
+        instruction(0x61, 2, 1, 0, 0),
+        instruction(0x61, 5, 1, 4, 0),
+        // Of a shorter frame: 0
+        set(3, 0),
+        copy(4, 2),
+        instruction(0x07, 4, 0, 0, i32::from(PORT) + 2),
+        // if r4 > r5, over the next two
+        instruction(0x2d, 4, 5, 2, 0),
+        instruction(0x69, 3, 2, PORT, 0),
+        instruction(0xdc, 3, 0, 0, 16),
+    ];
+    program.extend(choose(ports, pass, refuse));
+    program
+}
+
 /// `union bpf_attr`: the commands used here need no more than its first 128 bytes.
 #[repr(C, align(8))]
 struct Attributes([u8; 128]);
@@ -199,11 +228,12 @@ pub(super) fn attach_to_cgroup(
 }
 
 /// Loads a program and attaches it to a device of the calling thread's namespace, for as long as the link lives.
-/// Errors: EINVAL where the kernel has no TCX (before 6.6).
+/// `flags` are those of the kind. Errors: EINVAL where the kernel has no TCX (before 6.6).
 pub(super) fn attach_to_device(
     kind: Kind,
     program: &[Instruction],
     device: u32,
+    flags: u32,
 ) -> anyhow::Result<OwnedFd> {
     const LINK_CREATE: libc::c_long = 28;
     let program = load(kind, program)?;
@@ -212,6 +242,7 @@ pub(super) fn attach_to_device(
         .word(0, program.as_raw_fd() as u32)
         .word(4, device)
         .word(8, kind.attach)
+        .word(12, flags)
         .call(LINK_CREATE)
         .context("cannot attach a BPF program to a device")?;
     // SAFETY: as in `load`.

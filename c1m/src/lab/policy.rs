@@ -12,8 +12,8 @@ use super::{
     Outcome, Skip,
     bench::{ATTEMPTS, Bench, FIRST_PORT, HIT, HIT_PORT_END, PORT},
     bpf::{
-        BIND4, CGROUP_EGRESS, CONNECT4, TCX_INGRESS, attach_to_cgroup, attach_to_device, drop_from,
-        refuse_bind, refuse_connect,
+        BIND4, CGROUP_EGRESS, CONNECT4, TCX_INGRESS, XDP, attach_to_cgroup, attach_to_device,
+        drop_frames_from, drop_from, refuse_bind, refuse_connect,
     },
     cgroup::Cgroup,
     foreign::{Foreign, set_option},
@@ -64,16 +64,18 @@ pub(super) fn cgroup_drop(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(vec![client(bench, place, "bpf-or-tc-drop")?])
 }
 
+/// The loopback device of any namespace.
+const LOOPBACK_INDEX: u32 = 1;
+
 /// A program at the device's ingress drops; where the kernel has no TCX, a filter with an action does.
 pub(super) fn tc_drop(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ETHERNET: i32 = 14;
     /// `TCX_NEXT`, and `TCX_DROP`.
     const VERDICTS: [i32; 2] = [-1, 2];
-    const LOOPBACK_INDEX: u32 = 1;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
     let [allow, refuse] = VERDICTS;
     let program = drop_from(FIRST_PORT..HIT_PORT_END, ETHERNET, allow, refuse);
-    let link = attach_to_device(TCX_INGRESS, &program, LOOPBACK_INDEX);
+    let link = attach_to_device(TCX_INGRESS, &program, LOOPBACK_INDEX, 0);
     if link.is_err() {
         // 16 ports from 10000 on: the mask is theirs.
         let filter =
@@ -83,6 +85,18 @@ pub(super) fn tc_drop(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
             .and_then(|_| bench.tc(filter))
             .map_err(|error| Skip(format!("this kernel has neither TCX nor u32: {error:#}")))?;
     }
+    let outcome = client(bench, Place::default(), "bpf-or-tc-drop")?;
+    drop(link);
+    Ok(vec![outcome])
+}
+
+/// An XDP program drops, in the kernel's general way, which loopback has, too.
+pub(super) fn xdp_drop(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    /// `XDP_FLAGS_SKB_MODE`
+    const GENERAL: u32 = 2;
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    let program = drop_frames_from(FIRST_PORT..HIT_PORT_END);
+    let link = attach_to_device(XDP, &program, LOOPBACK_INDEX, GENERAL)?;
     let outcome = client(bench, Place::default(), "bpf-or-tc-drop")?;
     drop(link);
     Ok(vec![outcome])

@@ -164,6 +164,12 @@ pub static LABS: &[Lab] = &[
         run: policy::tc_drop,
     },
     Lab {
+        name: "bpf-or-tc-drop-xdp",
+        cause: "bpf-or-tc-drop",
+        about: "an XDP program drops what comes in from some of the ports",
+        run: policy::xdp_drop,
+    },
+    Lab {
         name: "qdisc-drop",
         cause: "qdisc-drop",
         about: "a class of the device's qdisc is at its limit",

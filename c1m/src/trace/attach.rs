@@ -277,6 +277,17 @@ fn infers_reasons(types: &KernelTypes) -> bool {
         .is_some_and(|args| args < 3)
 }
 
+/// Whether tracepoints can be preempted: since Linux 7.0 `__DO_TRACE` holds SRCU instead. No type tells.
+fn has_preemptible_tracepoints() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let major = release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    major.is_some_and(|major: u32| major >= 7)
+}
+
 /// The kernel side's configuration.
 fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
     let args = |function| types.function_args(function).unwrap_or(0);
@@ -296,6 +307,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         reason_no_socket: names.drop_reason("NO_SOCKET").unwrap_or(u32::MAX),
         reason_invalid_syn: names.drop_reason("TCP_INVALID_SYN").unwrap_or(u32::MAX),
         reason_netfilter_drop: names.drop_reason("NETFILTER_DROP").unwrap_or(u32::MAX),
+        preemptible_tracepoints: has_preemptible_tracepoints().into(),
         server_close_is_loss: u32::from(filter.server_close_is_loss),
         syn_recv_sock_v4_args: args("tcp_v4_syn_recv_sock"),
         syn_recv_sock_v6_args: args("tcp_v6_syn_recv_sock"),

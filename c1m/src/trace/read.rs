@@ -23,6 +23,8 @@ pub(super) const PLACES: &[(&str, &str)] = &[
     ("__netif_receive_skb_core", "TC_INGRESS"),
     ("__dev_queue_xmit", "TC_EGRESS"),
     ("do_xdp_generic", "XDP"),
+    ("netif_receive_generic_xdp", "XDP"),
+    ("veth_xdp_rcv_skb", "XDP"),
     ("ip_finish_output", "BPF_CGROUP_EGRESS"),
     ("ip6_finish_output", "BPF_CGROUP_EGRESS"),
     // The way back that fib_validate_source did not find.
@@ -37,6 +39,14 @@ pub(super) const PLACES: &[(&str, &str)] = &[
     ("__neigh_event_send", "NEIGH_QUEUEFULL"),
     ("ip_finish_output2", "NEIGH_CREATEFAIL"),
     ("ip6_finish_output2", "NEIGH_CREATEFAIL"),
+];
+
+/// Functions that free a segment for one reason only, and still say no reason where kernels have reasons. XDP is general, at
+/// any device, and a virtual Ethernet device's own.
+const NAMELESS: &[(&str, &str)] = &[
+    ("do_xdp_generic", "XDP"),
+    ("netif_receive_generic_xdp", "XDP"),
+    ("veth_xdp_rcv_skb", "XDP"),
 ];
 
 /// The names of what [`why`] says.
@@ -99,14 +109,27 @@ impl Names {
             {
                 return why;
             }
-            let symbol = self.symbols.name(drop.location).unwrap_or("");
-            let function = symbol.split('.').next().unwrap_or(symbol);
-            let place = PLACES.iter().find(|(place, _)| *place == function);
-            return place.map_or("", |(_, reason)| reason);
+            return self.reason_of_place(drop, PLACES).unwrap_or("");
         }
-        self.drop_reasons
-            .get(&u32::from(drop.reason))
-            .map_or("", String::as_str)
+        let told = self.drop_reasons.get(&u32::from(drop.reason));
+        match told.map_or("", String::as_str) {
+            "NOT_SPECIFIED" => self
+                .reason_of_place(drop, NAMELESS)
+                .unwrap_or("NOT_SPECIFIED"),
+            told => told,
+        }
+    }
+
+    /// What it means that a segment was freed in a function.
+    fn reason_of_place(
+        &self,
+        drop: &SkbDrop,
+        places: &[(&str, &'static str)],
+    ) -> Option<&'static str> {
+        let symbol = self.symbols.name(drop.location)?;
+        let function = symbol.split('.').next().unwrap_or(symbol);
+        let place = places.iter().find(|(place, _)| *place == function)?;
+        Some(place.1)
     }
 
     /// The name of a reset reason; empty likewise.
@@ -182,9 +205,14 @@ impl Tracer {
                 // The two state programs watch each other, which is exact: most of what one misses is not its own.
                 "set_state_by_program" | "set_state_by_network" => continue,
                 // What a twin misses, its first program has seen, or misses too.
-                "kfree_skb_again" | "consume_skb_again" => continue,
+                "kfree_skb_again"
+                | "consume_skb_again"
+                | "tcp_send_reset_again"
+                | "tcp_receive_reset_again" => continue,
                 "kfree_skb" => stats.twins[pair::DROP],
                 "consume_skb" => stats.twins[pair::CONSUME],
+                "tcp_send_reset" => stats.twins[pair::SEND_RESET],
+                "tcp_receive_reset" => stats.twins[pair::RECEIVE_RESET],
                 _ => 0,
             };
             let lost = missed.saturating_sub(taken);

@@ -289,7 +289,10 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::ResetsSent,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("tcp_send_reset", "tcp_send_reset", 3)],
+        parts: &[
+            tracepoint("tcp_send_reset", "tcp_send_reset", 3),
+            tracepoint("tcp_send_reset_again", "tcp_send_reset", 3),
+        ],
         cost: Cost::OnFailure,
         without: "which end sent a RST, and why",
     },
@@ -324,14 +327,20 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::ResetsSent,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("tcp_send_reset", "tcp_send_reset", 2)],
+        parts: &[
+            tracepoint("tcp_send_reset", "tcp_send_reset", 2),
+            tracepoint("tcp_send_reset_again", "tcp_send_reset", 2),
+        ],
         cost: Cost::OnFailure,
         without: "which end sent a RST, and why",
     },
     Hook {
         fact: Fact::ResetsReceived,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("tcp_receive_reset", "tcp_receive_reset", 1)],
+        parts: &[
+            tracepoint("tcp_receive_reset", "tcp_receive_reset", 1),
+            tracepoint("tcp_receive_reset_again", "tcp_receive_reset", 1),
+        ],
         cost: Cost::OnFailure,
         without: "RSTs that answer a SYN",
     },
@@ -393,7 +402,10 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::OutOfMemory,
         backend: Backend::Tracepoint,
-        parts: &[tracepoint("tcp_send_reset", "tcp_send_reset", 3)],
+        parts: &[
+            tracepoint("tcp_send_reset", "tcp_send_reset", 3),
+            tracepoint("tcp_send_reset_again", "tcp_send_reset", 3),
+        ],
         cost: Cost::OnFailure,
         without: "connections given up for want of memory",
     },
