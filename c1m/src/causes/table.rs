@@ -241,7 +241,7 @@ pub static TABLE: &[Row] = &[
         cause: NetfilterOut,
         slug: "netfilter-out",
         phase: Syn,
-        title: "netfilter dropped the SYN on the way out",
+        title: "netfilter dropped a segment on the way out",
         what: "A rule at OUTPUT or POSTROUTING dropped it (nf_hook_slow()). tcp_connect() ignores the EPERM \
                that comes back, so the program is not told.",
         client_sees: "ETIMEDOUT after tcp_syn_retries, or its own timeout",
@@ -259,7 +259,7 @@ pub static TABLE: &[Row] = &[
         cause: NetfilterIn,
         slug: "netfilter-in",
         phase: Syn,
-        title: "netfilter dropped the SYN on the way in",
+        title: "netfilter dropped a segment on the way in",
         what: "A rule at PREROUTING or INPUT dropped it (nf_hook_slow(), or nft_do_chain() itself for a drop \
                of nftables). A REJECT answers as well, by RST or ICMP, and so ends connections that stand.",
         client_sees: "ETIMEDOUT or its own timeout; ECONNREFUSED or EHOSTUNREACH at once for a REJECT",
@@ -329,7 +329,8 @@ pub static TABLE: &[Row] = &[
         hooks: &["kfree_skb"],
         counter: Some("qdisc dropped"),
         recoverable: true,
-        remedy: "tc -s qdisc show says which; a longer queue (txqueuelen, limit) or a lower rate of attempts",
+        remedy: "tc -s qdisc show says which; a longer queue (txqueuelen, limit) or a lower rate of attempts; where none \
+                 counted a drop, the device has no carrier (ip -br link): bring the link up",
         lab: Some("qdisc-drop"),
     },
     Row {

@@ -237,6 +237,7 @@ impl ServerRun {
             listener_fd: listener.as_raw_fd(),
             limit: self.plan.per_worker,
             echo: self.plan.echo,
+            backlog: self.plan.backlog,
         });
         let slot = self
             .pool
