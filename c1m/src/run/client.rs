@@ -94,7 +94,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
 }
 
 /// Up to so many facts are read into memory; of more, each attempt's are read when it is judged.
-const FACTS_AT_ONCE: usize = 50_000;
+const FACTS_AT_ONCE: usize = 250_000;
 
 /// What a run ends with.
 struct Report {

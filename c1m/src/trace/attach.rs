@@ -291,10 +291,8 @@ fn has_preemptible_tracepoints() -> bool {
 /// The kernel side's configuration.
 fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
     let args = |function| types.function_args(function).unwrap_or(0);
-    let text = names
-        .symbols
-        .range("tcp_rcv_state_process")
-        .unwrap_or(0..u64::MAX);
+    let text = names.symbols.range("tcp_rcv_state_process");
+    let text = text.unwrap_or(0..u64::MAX);
     let mut config = Config {
         rcv_state_process_start: text.start,
         rcv_state_process_end: text.end,

@@ -54,15 +54,15 @@ check lockdown 'locked down' c1m trace --port 9 -- true
 /// How many they are.
 pub(super) const CHECKS_COUNT: u64 = 4;
 
-/// What `cargo xtask test --kernels` proves on each kernel: one lab for each way in which a listener, its queues, the network and a
-/// limit lose connections, and one for the tracer's own losses. An emulated machine takes about 12 seconds of CPU time for
+/// What `cargo xtask test` proves on each kernel: one lab for each way in which a listener, its queues, the network and a
+/// limit lose connections, and one for the tracer's own losses. An emulated machine takes about 9 seconds of CPU time for
 /// each; `cargo xtask vm all` runs all.
 const CORE: &str = "enfile conntrack-full evidence-lost gave-up netfilter-in syn-backlog-full accept-queue-full-syn \
     accept-queue-full-ack accept-queue-full-cookie request-expired reset-by-peer server-exited";
 
 /// The same with a backend that is forced: what each backend sees by hooks of its own.
-const CORE_FORCED: &str = "evidence-lost netfilter-in syn-backlog-full accept-queue-full-syn accept-queue-full-ack \
-    request-expired";
+const CORE_FORCED: &str =
+    "syn-backlog-full accept-queue-full-syn accept-queue-full-ack request-expired";
 
 fn core(backend: Backend) -> &'static str {
     match backend {
@@ -102,7 +102,7 @@ pub(super) fn shares(series: &[Series<'_>], backends: &[Backend]) -> (Vec<Share>
     fetched(each.collect(), |_| "--all")
 }
 
-/// What `cargo xtask test --kernels` does: the labs of [`core`], with `auto` on every kernel, with every backend on the oldest and the
+/// What `cargo xtask test` does: the labs of [`core`], with `auto` on every kernel, with every backend on the oldest and the
 /// newest.
 pub(super) fn standard(series: &[Series<'_>]) -> (Vec<Share>, Count) {
     let last = series.len().saturating_sub(1);
