@@ -1,11 +1,24 @@
 //! Labs of packet rules: somebody's firewall drops or rejects a segment of the handshake.
 
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 use super::{
     Outcome,
-    bench::{ATTEMPTS, Bench, HIT, HIT_PORTS},
+    bench::{ATTEMPTS, Bench, FIRST_PORT, HIT, HIT_PORT_END, HIT_PORTS},
+    foreign::socket,
     process::Place,
     truth::Truth,
 };
+use crate::netns::Netns;
 
 /// Over IPv4, or over IPv6.
 #[derive(Clone, Copy)]
@@ -112,4 +125,76 @@ pub(super) fn synack_lost_out(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
 /// The same on ::1.
 pub(super) fn synack_lost_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     hit(bench, Family::V6, "output", SYNACKS, "drop", "synack-lost")
+}
+
+/// A rule drops SYN-ACKs, and meanwhile connections with the same addresses and ports come and go in another namespace, on
+/// every CPU: nothing that they meet may be taken for what the traced ones met, nor end it.
+pub(super) fn synack_lost_beside(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    let rule = format!("{SYNACKS} {HIT_PORTS} counter drop");
+    bench.rule(None, "input", 0, &rule)?;
+    let other = Netns::create()?;
+    let over = AtomicBool::new(false);
+    // Longer than the server waits until it sends its SYN-ACK again.
+    let args = format!("--ips 1 --per-ip {ATTEMPTS} --timeout 2500ms --hold 1s");
+    let (run, made) = thread::scope(|scope| {
+        let busy = scope.spawn(|| other.run(|| come_and_go(&over)));
+        let run = bench.client_run(None, &args);
+        over.store(true, Ordering::Relaxed);
+        (run, busy.join())
+    });
+    let made =
+        made.map_err(|_| anyhow::anyhow!("the other namespace's connections ended in a panic"))???;
+    ensure!(
+        made > HIT,
+        "the other namespace made {made} connections: too few to be in the way"
+    );
+    let truth = Truth::of(ATTEMPTS, &[("synack-lost", HIT)]);
+    Ok(vec![Outcome { truth, run: run? }])
+}
+
+/// Connects from the ports that are hit, in the calling thread's namespace and on one CPU after the other, until it is over:
+/// how often.
+fn come_and_go(over: &AtomicBool) -> anyhow::Result<u64> {
+    /// No lab takes longer.
+    const LIMIT: Duration = Duration::from_secs(60);
+    const SERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000));
+    let listener = socket(SERVER)?;
+    listener.bind(&SERVER.into())?;
+    listener.listen(128)?;
+    listener.set_nonblocking(true)?;
+    let cpus = sched_getaffinity(None)?;
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&cpu| cpus.is_set(cpu))
+        .collect();
+    let begun = Instant::now();
+    let mut made = 0;
+    for cpu in cpus.into_iter().cycle() {
+        if over.load(Ordering::Relaxed) || begun.elapsed() > LIMIT {
+            break;
+        }
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        sched_setaffinity(None, &one)?;
+        for port in FIRST_PORT..HIT_PORT_END {
+            let source = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, 1), port);
+            match come(source.into(), SERVER) {
+                Ok(()) => made += 1,
+                // For a moment the last one of that port is still there.
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                Err(error) => return Err(error).context("the lab's other namespace"),
+            }
+            while listener.accept().is_ok() {}
+        }
+    }
+    Ok(made)
+}
+
+/// One connection that is reset at once.
+fn come(source: SocketAddr, target: SocketAddr) -> io::Result<()> {
+    let connection = socket(source)?;
+    connection.set_reuse_address(true)?;
+    connection.set_linger(Some(Duration::ZERO))?;
+    connection.bind(&source.into())?;
+    connection.connect_timeout(&target.into(), Duration::from_secs(5))
 }

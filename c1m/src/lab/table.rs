@@ -338,6 +338,12 @@ pub static LABS: &[Lab] = &[
         run: rules::synack_lost_ipv6,
     },
     Lab {
+        name: "synack-lost-beside",
+        cause: "synack-lost",
+        about: "the same addresses and ports are busy in another network namespace meanwhile",
+        run: rules::synack_lost_beside,
+    },
+    Lab {
         name: "syn-unanswered",
         cause: "syn-unanswered",
         about: "SYNs vanish in the network until the kernel's retries are used up",

@@ -100,6 +100,7 @@ impl Tracer {
             attached: Vec::new(),
             refusals: Vec::new(),
             unusable: Vec::new(),
+            out_of_descriptors: false,
         };
         let wanted = |fact| match fact {
             Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls => filter.foreign,
@@ -107,6 +108,10 @@ impl Tracer {
             _ => true,
         };
         let mut choice = Choice::make(filter.backend, wanted, |hook| loader.take(&mut ebpf, hook));
+        // It would see less than this kernel can tell.
+        if loader.out_of_descriptors {
+            return Err(preflight::too_few_descriptors());
+        }
         choice.refusals = loader.refusals;
         choice.unusable = loader.unusable;
         if let Some(hook) = choice

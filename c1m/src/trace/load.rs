@@ -90,6 +90,8 @@ pub struct Loader<'a> {
     pub refusals: Vec<String>,
     /// Kinds of hooks that the kernel refuses as such, and how.
     pub unusable: Vec<(Backend, String)>,
+    /// Whether a program was refused for want of a descriptor.
+    pub out_of_descriptors: bool,
 }
 
 impl Loader<'_> {
@@ -125,6 +127,7 @@ impl Loader<'_> {
             .chain()
             .find_map(|cause| cause.downcast_ref::<io::Error>())
             .and_then(io::Error::raw_os_error);
+        self.out_of_descriptors |= errno == Some(libc::EMFILE);
         match (backend, errno) {
             // Every program of this kind, whatever it does: seccomp, or an architecture without trampolines.
             (Backend::Fentry, Some(libc::EPERM | libc::EACCES)) => {
@@ -226,7 +229,8 @@ fn shorten(error: ProgramError) -> anyhow::Error {
         } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
-            if lines.is_empty() {
+            // What the verifier took may still find no descriptor.
+            if lines.is_empty() || io_error.raw_os_error() == Some(libc::EMFILE) {
                 return io_error.into();
             }
             let tail = lines[lines.len().saturating_sub(12)..].join("\n  ");

@@ -1,5 +1,7 @@
 //! What a trace needs, checked before anything is started: one sentence for each thing that is missing.
 
+use std::io;
+
 use anyhow::bail;
 
 use super::btf;
@@ -44,10 +46,24 @@ pub(super) fn no_bpf(error: &(dyn std::error::Error + 'static)) -> anyhow::Error
     while let Some(source) = deepest.source() {
         deepest = source;
     }
+    let errno = deepest.downcast_ref().and_then(io::Error::raw_os_error);
+    if errno == Some(libc::EMFILE) {
+        return too_few_descriptors();
+    }
     anyhow::anyhow!(
         "this kernel takes no eBPF maps or programs from c1m (bpf(): {deepest}): it needs CONFIG_BPF_SYSCALL, \
          CAP_BPF and CAP_PERFMON or CAP_SYS_ADMIN, and no lockdown (/sys/kernel/security/lockdown) or seccomp \
          filter in the way; server and client run without"
+    )
+}
+
+/// What to say when the tracer has no descriptor left for its maps and programs.
+pub(super) fn too_few_descriptors() -> anyhow::Error {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = limit.current.unwrap_or(u64::MAX);
+    anyhow::anyhow!(
+        "RLIMIT_NOFILE is {limit}, too few for the tracer's maps and programs: ulimit -n 1024; to limit a command alone: \
+         c1m trace -- sh -c 'ulimit -n {limit} && exec COMMAND'"
     )
 }
 

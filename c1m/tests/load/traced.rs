@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::rig::{LIMIT, Net, Process, held_by, lines_of, signal, until};
+use super::rig::{LIMIT, Net, Process, held_by, lines_of, refusal, signal, until};
 
 /// A traced command, and where it will write its record.
 struct Traced {
@@ -211,4 +211,19 @@ fn nobody_stays_when_the_tracer_is_killed() {
     until("the port is free", || {
         net.run(|| TcpListener::bind(address)).ok()
     });
+}
+
+#[test]
+fn a_tracer_without_descriptors_names_the_limit() {
+    let net = Net::new();
+    // Too few for its maps, and for its programs.
+    for limit in [20, 60] {
+        let trace = net.spawn(Some(limit), &["trace", "--port", "9", "--", "true"]);
+        let said = refusal(&trace.wait_with_output().expect("an end"));
+        let limit = format!("RLIMIT_NOFILE is {limit}");
+        assert!(
+            said.contains(&limit) && said.contains("ulimit -n 1024"),
+            "{said}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("netfilter-in-icmp", [5, 17]),
     ("bpf-or-tc-drop", [5, 17]),
     ("bpf-or-tc-drop-tc", [5, 17]),
+    ("bpf-or-tc-drop-xdp", [5, 17]),
     ("qdisc-drop", [5, 17]),
     ("rp-filter", [5, 17]),
     ("neighbour", [5, 17]),
@@ -20,6 +21,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("synack-lost", [5, 17]),
     ("synack-lost-out", [5, 17]),
     ("synack-lost-ipv6", [5, 17]),
+    ("synack-lost-beside", [5, 17]),
     ("refused", [5, 17]),
     // They are refused.
     ("evidence-lost", [5, 17]),
