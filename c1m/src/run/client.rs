@@ -24,7 +24,10 @@ use crate::{
         detail::Latencies,
     },
     live::{Show, scene::RunView},
-    load::{client::ClientRun, outcome::Outcome},
+    load::{
+        client::{ClientRun, Progress},
+        outcome::Outcome,
+    },
     options::{ClientPlan, Identity},
     report::record::Record,
     slow::Slow,
@@ -94,7 +97,18 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
 }
 
 /// Up to so many facts are read into memory; of more, each attempt's are read when it is judged.
-const FACTS_AT_ONCE: usize = 250_000;
+const FACTS_AT_ONCE: u64 = 250_000;
+/// So few always are.
+const FACTS_FEW: u64 = 50_000;
+
+/// How many facts to read at once: for all of them there are two calls for each, for one there is one.
+fn facts_at_once(progress: &Progress) -> usize {
+    let lost = progress.failed + progress.lost;
+    if lost > FACTS_AT_ONCE || lost > FACTS_FEW && 2 * lost > progress.begun {
+        return 0;
+    }
+    FACTS_AT_ONCE as usize
+}
 
 /// What a run ends with.
 struct Report {
@@ -198,7 +212,7 @@ async fn report(
     let facts_max = match plan.tuples.kernel_ports() {
         // Which attempt had which port takes all of them.
         true => usize::MAX,
-        false => FACTS_AT_ONCE,
+        false => facts_at_once(&client.progress()),
     };
     let sighting = watch.end(facts_max)?;
     let target = plan.target;
