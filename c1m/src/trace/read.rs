@@ -41,14 +41,6 @@ pub(super) const PLACES: &[(&str, &str)] = &[
     ("ip6_finish_output2", "NEIGH_CREATEFAIL"),
 ];
 
-/// Functions that free a segment for one reason only, and still say no reason where kernels have reasons. XDP is general, at
-/// any device, and a virtual Ethernet device's own.
-const NAMELESS: &[(&str, &str)] = &[
-    ("do_xdp_generic", "XDP"),
-    ("netif_receive_generic_xdp", "XDP"),
-    ("veth_xdp_rcv_skb", "XDP"),
-];
-
 /// The names of what [`why`] says.
 const WHY: [&str; why::COUNT] = [
     "",
@@ -109,26 +101,24 @@ impl Names {
             {
                 return why;
             }
-            return self.reason_of_place(drop, PLACES).unwrap_or("");
+            return self.reason_of_place(drop).unwrap_or("");
         }
         let told = self.drop_reasons.get(&u32::from(drop.reason));
         match told.map_or("", String::as_str) {
-            "NOT_SPECIFIED" => self
-                .reason_of_place(drop, NAMELESS)
-                .unwrap_or("NOT_SPECIFIED"),
+            // What XDP drops is freed without one.
+            "NOT_SPECIFIED" => match self.reason_of_place(drop) {
+                Some("XDP") => "XDP",
+                _ => "NOT_SPECIFIED",
+            },
             told => told,
         }
     }
 
     /// What it means that a segment was freed in a function.
-    fn reason_of_place(
-        &self,
-        drop: &SkbDrop,
-        places: &[(&str, &'static str)],
-    ) -> Option<&'static str> {
+    fn reason_of_place(&self, drop: &SkbDrop) -> Option<&'static str> {
         let symbol = self.symbols.name(drop.location)?;
         let function = symbol.split('.').next().unwrap_or(symbol);
-        let place = places.iter().find(|(place, _)| *place == function)?;
+        let place = PLACES.iter().find(|(place, _)| *place == function)?;
         Some(place.1)
     }
 
