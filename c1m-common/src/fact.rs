@@ -219,6 +219,9 @@ pub struct Facts {
     pub unsent: u32,
     /// Segments after the handshake's first two, of either end, that the packet filter dropped.
     pub filtered: SkbDrop,
+    /// Which of several listeners, by slot of [`Group`](crate::listener::Group), had a full accept queue at each of the drops
+    /// whose listener is not known ([`syn_drop::UNKNOWN`]).
+    pub full_slots: u64,
 }
 
 /// Values of [`Facts::last_drop`].
@@ -237,7 +240,7 @@ const _: () = {
     assert!(size_of::<SkbDrop>() == 16);
     assert!(size_of::<End>() == 24);
     assert!(size_of::<QueueState>() == 16);
-    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 12 + 4 + 16);
+    assert!(size_of::<Facts>() == 48 + 2 * 24 + 16 + 16 + 3 * 16 + 8 + 12 + 4 + 16 + 8);
     assert!(core::mem::offset_of!(Facts, client) == 48);
     assert!(core::mem::offset_of!(Facts, queue) == 96);
     assert!(core::mem::offset_of!(Facts, syn_drops) == 112);

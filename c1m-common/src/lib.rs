@@ -63,4 +63,6 @@ mod pod {
     unsafe impl aya::Pod for crate::listener::Port {}
     // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
     unsafe impl aya::Pod for crate::listener::Group {}
+    // SAFETY: `repr(C)`, integers alone, no padding that is not a field, every bit pattern valid.
+    unsafe impl aya::Pod for crate::listener::Lookups {}
 }

@@ -1,6 +1,6 @@
 //! The listeners that the kernel side knows of.
 
-use crate::fact::QueueState;
+use crate::{fact::QueueState, tuple::Tuple};
 
 /// Where a listener listens.
 #[repr(C)]
@@ -25,6 +25,8 @@ pub struct Group {
     pub overflow: u32,
     /// Zero.
     pub pad: u32,
+    /// When one came or went last, monotonic.
+    pub changed_ns: u64,
     /// Their `struct sock`, 0 for a free slot.
     pub socks: [u64; GROUP_MAX],
 }
@@ -39,5 +41,19 @@ pub struct Waiting {
     pub queue: QueueState,
 }
 
-const _: () = assert!(size_of::<Port>() == 8 && size_of::<Group>() == 8 + 64 * 8);
+/// How many SYNs can be asked about at once.
+pub const LOOKUPS_MAX: usize = 32;
+
+/// A question to the kernel: to which listener would it give these SYNs?
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Of whom; a server port of 0 ends the list.
+    pub tuples: [Tuple; LOOKUPS_MAX],
+    /// The answer: `struct sock` of each, 0 for none.
+    pub socks: [u64; LOOKUPS_MAX],
+}
+
+const _: () = assert!(size_of::<Port>() == 8 && size_of::<Group>() == 16 + 64 * 8);
+const _: () = assert!(size_of::<Lookups>() == LOOKUPS_MAX * (40 + 8));
 const _: () = assert!(size_of::<Waiting>() == 24);

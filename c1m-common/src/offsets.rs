@@ -36,6 +36,14 @@ pub struct Offsets {
     pub sk_ack_backlog: u32,
     /// `sock.sk_max_ack_backlog`
     pub sk_max_ack_backlog: u32,
+    /// `sock.sk_reuseport_cb`
+    pub sk_reuseport_cb: u32,
+    /// `sock_reuseport.prog`
+    pub reuse_prog: u32,
+    /// `sock_common.skc_incoming_cpu`
+    pub skc_incoming_cpu: u32,
+    /// `sock_common.skc_bound_dev_if`
+    pub skc_bound_dev_if: u32,
     /// `inet_connection_sock.icsk_accept_queue.rskq_defer_accept`
     pub reqsk_defer_accept: u32,
     /// `inet_connection_sock.icsk_accept_queue.qlen`
@@ -107,4 +115,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 49 * 4);
+const _: () = assert!(size_of::<Offsets>() == 53 * 4);

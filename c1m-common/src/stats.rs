@@ -1,5 +1,7 @@
 //! Per-CPU counters: the live view, what needs no tuple, and what the kernel side itself lost.
 
+use crate::fact::syn_drop;
+
 /// The hooks, as indices of [`Stats::lost`] and names in the report.
 pub mod hook {
     /// `inet_sock_set_state`
@@ -108,8 +110,8 @@ pub struct EndStats {
 pub struct Stats {
     /// The client's ends, then the server's.
     pub ends: [EndStats; 2],
-    /// SYNs dropped by a listener, by [`syn_drop`](crate::fact::syn_drop) class.
-    pub syn_drops: [u64; crate::fact::syn_drop::COUNT],
+    /// SYNs dropped by a listener, by [`syn_drop`] class.
+    pub syn_drops: [u64; syn_drop::COUNT],
     /// SYNs that a listener took in, answered or not.
     pub syns_received: u64,
     /// Final ACKs refused because the accept queue was full: with a request, and by syncookie.
@@ -176,6 +178,12 @@ impl Stats {
             .zip(&self.handled)
             .map(|(seen, handled)| seen.saturating_sub(*handled))
             .sum()
+    }
+
+    /// It became known that so many of the drops without a condition were those of a full accept queue.
+    pub fn name_drops(&mut self, syns: u64) {
+        self.syn_drops[syn_drop::UNKNOWN] = self.syn_drops[syn_drop::UNKNOWN].saturating_sub(syns);
+        self.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] += syns;
     }
 
     /// Adds another CPU's.

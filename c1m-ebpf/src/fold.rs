@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
     config::phase,
-    fact::{End, Facts, QueueState, SkbDrop, ack_refusal, end_flag, last_drop},
+    fact::{End, Facts, QueueState, SkbDrop, ack_refusal, end_flag, last_drop, syn_drop},
     stats::{Stats, hook},
     tuple::Tuple,
 };
@@ -198,10 +198,16 @@ pub(crate) fn count_syn_drop(stats: &mut Stats, class: usize) {
     }
 }
 
-/// A listener dropped the attempt's SYN.
+/// A listener dropped the attempt's SYN; of several, one of `full_slots` may have been it.
 #[inline(always)]
-pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState) {
+pub(crate) fn syn_dropped(facts: &mut Facts, class: usize, queue: &QueueState, full_slots: u64) {
     let class = bounded(class);
+    if class == syn_drop::UNKNOWN {
+        facts.full_slots = match facts.syn_drops[class] {
+            0 => full_slots,
+            _ => facts.full_slots & full_slots,
+        };
+    }
     if class < facts.syn_drops.len() {
         facts.syn_drops[class] = facts.syn_drops[class].saturating_add(1);
     }

@@ -10,7 +10,7 @@ use c1m_common::{
 };
 
 use crate::{
-    fold::lose,
+    fold::{lose, now_ns},
     kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net},
     maps::{LISTENERS, config, offset, window},
 };
@@ -23,8 +23,12 @@ pub(crate) struct Tally {
     differ: u32,
     /// Where the SYN went.
     address: [u8; 16],
-    /// The queues of the last one, and how many there were.
+    /// The queues of the last one, of one that is full if there is one, and how many there were.
     pub(crate) queue: QueueState,
+    /// Those of them, by slot, whose accept queue is full; none if the kernel may choose by more than addresses and ports.
+    pub(crate) full_slots: u64,
+    /// Whether it may.
+    chosen_otherwise: u32,
 }
 
 /// No listener.
@@ -38,6 +42,7 @@ pub(crate) const NO_QUEUE: QueueState = QueueState {
 static NOBODY: Group = Group {
     overflow: 0,
     pad: 0,
+    changed_ns: 0,
     socks: [0; GROUP_MAX],
 };
 
@@ -87,6 +92,7 @@ fn add(sk: Ptr) -> Option<()> {
         }
         if group.socks[i] == 0 {
             group.socks[i] = sk.0;
+            group.changed_ns = now_ns();
             return Some(());
         }
         i += 1;
@@ -114,6 +120,7 @@ fn remove(sk: Ptr) -> Option<()> {
         }
         i += 1;
     }
+    group.changed_ns = now_ns();
     Some(())
 }
 
@@ -188,8 +195,9 @@ fn listens_on(sk: Ptr, address: &[u8; 16]) -> bool {
     own == *address || own == [0; 16]
 }
 
-/// Why a SYN to `tuple.server` was dropped: the class, and the queues then in `tally.queue`. With several
-/// listeners the chosen one is not known: the class is told only if all of them agree on it.
+/// Why a SYN to `tuple.server` was dropped: the class, and the queues then in `tally.queue`. With several listeners the
+/// chosen one is not known: the class is told only if all of them agree on it; otherwise `tally.full_slots` has those that
+/// it may have been.
 #[inline(always)]
 pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> usize {
     *tally = Tally {
@@ -197,6 +205,8 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
         differ: 0,
         address: tuple.server,
         queue: NO_QUEUE,
+        full_slots: 0,
+        chosen_otherwise: 0,
     };
     let port = Port {
         namespace,
@@ -211,9 +221,12 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     let mut i = 0;
     while i < GROUP_MAX {
         if group.socks[i] != 0 {
-            count_listener(group.socks[i]);
+            count_listener(group.socks[i], i as u64);
         }
         i += 1;
+    }
+    if tally.chosen_otherwise != 0 || group.overflow != 0 {
+        tally.full_slots = 0;
     }
     if tally.differ != 0 || group.overflow != 0 {
         tally.queue.listeners += group.overflow;
@@ -222,29 +235,52 @@ pub(crate) fn why_dropped(tuple: &Tuple, namespace: u32, tally: &mut Tally) -> u
     tally.class as usize
 }
 
-/// Adds one listener to this CPU's tally, if the SYN may have gone to it.
+/// Adds the listener of a slot to this CPU's tally, if the SYN may have gone to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn count_listener(listener: u64) -> u32 {
+pub(crate) extern "C" fn count_listener(listener: u64, slot: u64) -> u32 {
     let sk = Ptr(listener);
     if let Some(window) = window()
         && listens_on(sk, &window.tally.address)
     {
-        count(&mut window.tally, sk);
+        count(&mut window.tally, sk, slot);
     }
     0
 }
 
 #[inline(always)]
-fn count(tally: &mut Tally, sk: Ptr) {
-    let class = match classify(sk, &mut tally.queue) {
+fn count(tally: &mut Tally, sk: Ptr, slot: u64) {
+    let mut queue = NO_QUEUE;
+    let class = match classify(sk, &mut queue) {
         // By what was sent, or was not, an answer may have been missed.
         syn_drop::NO_REQUEST => syn_drop::UNKNOWN as u32,
         class => class as u32,
     };
+    let is_full = class == syn_drop::ACCEPT_QUEUE_FULL as u32;
+    if is_full || tally.full_slots == 0 {
+        queue.listeners = tally.queue.listeners;
+        tally.queue = queue;
+    }
+    if is_full {
+        tally.full_slots |= 1 << (slot & 63);
+    }
+    tally.chosen_otherwise |= u32::from(is_chosen_otherwise(sk) != Some(false));
     if tally.queue.listeners != 0 && tally.class != class {
         tally.differ = 1;
     }
     tally.class = class;
     tally.queue.listeners += 1;
+}
+
+/// Whether the kernel may choose among listeners by more than addresses and ports: by a program (`reuseport_select_sock`), by
+/// the CPU or the device (`compute_score`).
+#[inline(always)]
+fn is_chosen_otherwise(sk: Ptr) -> Option<bool> {
+    let cpu: i32 = sk.read(offset!(skc_incoming_cpu))?;
+    let device: i32 = sk.read(offset!(skc_bound_dev_if))?;
+    let program: u64 = match sk.read::<u64>(offset!(sk_reuseport_cb))? {
+        0 => 0,
+        group => Ptr(group).read(offset!(reuse_prog))?,
+    };
+    Some(cpu >= 0 || device != 0 || program != 0)
 }

@@ -9,7 +9,7 @@ use c1m_common::{
     call::Call,
     config::{Config, phase, word},
     fact::Facts,
-    listener::{Group, Port},
+    listener::{Group, Lookups, Port},
     offsets::Offsets,
     stats::{Stats, pair},
     tuple::Tuple,
@@ -63,6 +63,10 @@ pub(crate) static CHANGED: HashMap<Tuple, u32> = HashMap::with_max_entries(1, BP
 /// The listeners of each traced port.
 #[map]
 pub(crate) static LISTENERS: HashMap<Port, Group> = HashMap::with_max_entries(64, 0);
+
+/// What [`which_listener`](crate::hooks) is asked.
+#[map]
+pub(crate) static LOOKUPS: Array<Lookups> = Array::with_max_entries(1, 0);
 
 /// Words that change while a trace lasts, by [`word`].
 #[map]

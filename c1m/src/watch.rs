@@ -1,6 +1,7 @@
 //! Watches a run: what stood before it, what the host counted, and, with a tracer, what the kernel saw.
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap, HashSet},
     io,
     net::{IpAddr, UdpSocket},
@@ -351,10 +352,11 @@ impl Watch {
         }
     }
 
-    /// The facts of one attempt, of those that were too many to be read.
-    pub fn facts_of(&self, tuple: &Tuple) -> anyhow::Result<Option<Facts>> {
+    /// The facts of one attempt, of those that were too many to be read; `named` counts the drops that are named only in them
+    /// ([`Tracer::name_drops`]).
+    pub fn facts_of(&self, tuple: &Tuple, named: &Cell<u64>) -> anyhow::Result<Option<Facts>> {
         match &self.tracer {
-            Some(tracer) => tracer.facts_of(tuple),
+            Some(tracer) => tracer.facts_of(tuple, named),
             None => Ok(None),
         }
     }

@@ -216,7 +216,7 @@ fn unanswered(namespace: u32, sequence: u32) -> Option<()> {
     let class = why_dropped(unanswered, namespace, tally);
     count_syn_drop(stats()?, class);
     let facts = entry_of(unanswered, sequence, hook::CONSUME)?;
-    syn_dropped(facts, class, &tally.queue);
+    syn_dropped(facts, class, &tally.queue, tally.full_slots);
     Some(())
 }
 

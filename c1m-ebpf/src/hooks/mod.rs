@@ -9,6 +9,7 @@ mod handshake;
 mod icmp;
 mod limit;
 mod listen;
+mod lookup;
 mod reason;
 mod request;
 mod reset;

@@ -141,7 +141,7 @@ fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: 
     };
     count_syn_drop(stats()?, class);
     let facts = entry_of(tuple, sequence, hook::REQUEST)?;
-    syn_dropped(facts, class, &window.tally.queue);
+    syn_dropped(facts, class, &window.tally.queue, 0);
     Some(())
 }
 

@@ -177,3 +177,54 @@ pub(super) fn accept_late(
     })?;
     Ok(())
 }
+
+/// Two listeners share the port (SO_REUSEPORT), and one of them never accepts: only who asks the kernel can tell which of them
+/// dropped a SYN.
+pub(super) fn accept_queue_full_syn_shared(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let target = ([127, 0, 0, 1], PORT).into();
+    accept_queue_full_shared(bench, target, "127.0.1.1")
+}
+
+/// The same on ::1.
+pub(super) fn accept_queue_full_syn_shared_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    let target = (std::net::Ipv6Addr::LOCALHOST, PORT).into();
+    accept_queue_full_shared(bench, target, "::1")
+}
+
+fn accept_queue_full_shared(
+    bench: &mut Bench,
+    target: SocketAddr,
+    source: &str,
+) -> anyhow::Result<Vec<Outcome>> {
+    // The kernel divides them by a secret hash: half of them, more or less, meet the deaf one.
+    const ATTEMPTS: u64 = 40;
+    let backlog = bench.backlog(3);
+    let mut awake = Foreign::listen_shared(None, target, 1024)?;
+    let mut deaf = Foreign::listen_shared(None, target, backlog)?;
+    let args = format!(
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms --hold 60s"
+    );
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    let mut accepted = 0;
+    bench.until("every SYN is sent, and answered or given up", || {
+        traced.must_run()?;
+        accepted = awake.accept(ATTEMPTS as usize)? as u64;
+        Ok(bench.opened()? == ATTEMPTS && bench.clients(SYN_SENT)? == 0)
+    })?;
+    accepted = accepted.max(awake.accept(ATTEMPTS as usize)? as u64);
+    let queued = bench.queued(&bench.ns)?;
+    let lost = ATTEMPTS - accepted - queued;
+    // `sk_acceptq_is_full` compares with >.
+    let limit = u64::from(backlog) + 1;
+    ensure!(
+        queued == limit || lost == 0 && queued < limit,
+        "{accepted} of {ATTEMPTS} accepted, and {queued} in a queue of {backlog}"
+    );
+    bench.until("the queue is accepted", || {
+        Ok(deaf.accept(ATTEMPTS as usize)? as u64 == queued)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("accept-queue-full-syn", lost)]);
+    Ok(vec![Outcome { truth, run }])
+}

@@ -70,7 +70,7 @@ impl Show {
 
     /// How its line begins.
     pub(super) fn head(&self) -> String {
-        format!("lab {:<38}", self.name())
+        format!("lab {:<44}", self.name())
     }
 
     /// The line that its process printed, which knows of one seed alone, as its own.

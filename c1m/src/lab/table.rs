@@ -272,6 +272,18 @@ pub static LABS: &[Lab] = &[
         run: listener::accept_queue_full_syn_ipv6,
     },
     Lab {
+        name: "accept-queue-full-syn-shared",
+        cause: "accept-queue-full-syn",
+        about: "two listeners share the port (SO_REUSEPORT), and one of them never accepts",
+        run: listener::accept_queue_full_syn_shared,
+    },
+    Lab {
+        name: "accept-queue-full-syn-shared-ipv6",
+        cause: "accept-queue-full-syn",
+        about: "the same over IPv6",
+        run: listener::accept_queue_full_syn_shared_ipv6,
+    },
+    Lab {
         name: "no-request-memory",
         cause: "no-request-memory",
         about: "the server's host has no way back to one of two sources: no request can be made",

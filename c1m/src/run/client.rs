@@ -1,6 +1,7 @@
 //! `c1m client`, traced or not.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -214,7 +215,7 @@ async fn report(
         true => usize::MAX,
         false => facts_at_once(&client.progress()),
     };
-    let sighting = watch.end(facts_max)?;
+    let mut sighting = watch.end(facts_max)?;
     let target = plan.target;
     let index = Index::new(&plan.tuples, slab);
     let mut ends = ServerEnds::new(slab.len());
@@ -227,9 +228,11 @@ async fn report(
         slab,
         epoch_ns,
     };
-    let look_up = |tuple: &Tuple| watch.facts_of(tuple);
+    let named = Cell::new(0);
+    let look_up = |tuple: &Tuple| watch.facts_of(tuple, &named);
     let context = watch.context(&sighting);
     let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &look_up, &context)?;
+    sighting.snapshot.stats.name_drops(named.get());
     if interrupted {
         let note = "the socket tables changed while the census was taken";
         ledger.notes.push(note.to_owned());

@@ -4,19 +4,24 @@ use std::{
     collections::BTreeSet,
     fs,
     os::fd::{AsFd as _, AsRawFd as _},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap},
+    maps::{Array, HashMap as BpfHashMap, MapData},
     programs::Program,
 };
-use c1m_common::config::{Config, NAMESPACES_MAX, PORTS_MAX, phase, word};
+use c1m_common::{
+    config::{Config, NAMESPACES_MAX, PORTS_MAX, phase, word},
+    listener::Lookups,
+};
 
 use super::{
     btf::KernelTypes,
+    chosen,
     hooks::{Backend, Choice, Fact},
     load::{Kernel, Loader},
     preflight::{self, OBJECT},
@@ -77,6 +82,8 @@ pub struct Tracer {
     pub names: Names,
     /// What it traces.
     pub filter: Filter,
+    /// What `which_listener` is asked.
+    pub(super) questions: Mutex<Array<MapData, Lookups>>,
     /// How long it took to attach everything.
     pub(super) attach_time: Duration,
 }
@@ -136,9 +143,11 @@ impl Tracer {
         if filter.verbose {
             say::listen(&mut ebpf)?;
         }
+        let questions = Mutex::new(chosen::questions(&mut ebpf)?);
         Ok(Self {
             ebpf,
             choice,
+            questions,
             names,
             filter,
             attach_time: begun.elapsed(),

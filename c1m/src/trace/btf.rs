@@ -54,7 +54,7 @@ impl KernelTypes {
             Point::Typed(name) => self.tracepoint(name),
             Point::Fentry(name) | Point::Fexit(name) => self.blob.find(kind::FUNC, name),
             Point::Iterator(name) => self.blob.find(kind::FUNC, &format!("bpf_iter_{name}")),
-            Point::Tracepoint(_) | Point::Kprobe(_) | Point::Kretprobe(_) => None,
+            Point::Tracepoint(_) | Point::Kprobe(_) | Point::Kretprobe(_) | Point::Lookup => None,
         });
         let wanted: Vec<Type> = wanted.collect();
         Btf::parse(&self.blob.only(&wanted), Endianness::default())
@@ -112,12 +112,7 @@ impl KernelTypes {
             self.field(of, path)
                 .with_context(|| format!("this kernel's BTF has no {of}.{path}"))
         };
-        let may = |of: &str, path: &str| {
-            self.field(of, path).unwrap_or(Field {
-                offset: ABSENT,
-                bytes: 0,
-            })
-        };
+        let may = |of: &str, path: &str| self.field(of, path).map_or(ABSENT, |its| its.offset);
         let syncookies = need("net", "ipv4.sysctl_tcp_syncookies")?;
         let protocol = need("sock", "sk_protocol")?;
         Ok(Offsets {
@@ -129,8 +124,8 @@ impl KernelTypes {
             skc_state: need("sock_common", "skc_state")?.offset,
             skc_net: need("sock_common", "skc_net")?.offset,
             // A kernel may be built without IPv6.
-            skc_v6_daddr: may("sock_common", "skc_v6_daddr").offset,
-            skc_v6_rcv_saddr: may("sock_common", "skc_v6_rcv_saddr").offset,
+            skc_v6_daddr: may("sock_common", "skc_v6_daddr"),
+            skc_v6_rcv_saddr: may("sock_common", "skc_v6_rcv_saddr"),
             inet_sport: need("inet_sock", "inet_sport")?.offset,
             sk_protocol: protocol.offset,
             sk_protocol_bytes: protocol.bytes,
@@ -138,7 +133,11 @@ impl KernelTypes {
             sk_socket: need("sock", "sk_socket")?.offset,
             sk_ack_backlog: need("sock", "sk_ack_backlog")?.offset,
             sk_max_ack_backlog: need("sock", "sk_max_ack_backlog")?.offset,
-            reqsk_defer_accept: may(CONNECTION, "icsk_accept_queue.rskq_defer_accept").offset,
+            sk_reuseport_cb: may("sock", "sk_reuseport_cb"),
+            reuse_prog: may("sock_reuseport", "prog"),
+            skc_incoming_cpu: may("sock_common", "skc_incoming_cpu"),
+            skc_bound_dev_if: may("sock_common", "skc_bound_dev_if"),
+            reqsk_defer_accept: may(CONNECTION, "icsk_accept_queue.rskq_defer_accept"),
             reqsk_qlen: need(CONNECTION, "icsk_accept_queue.qlen")?.offset,
             net_inum: need("net", "ns.inum")?.offset,
             net_syncookies: syncookies.offset,
@@ -146,7 +145,7 @@ impl KernelTypes {
             net_max_syn_backlog: need("net", "ipv4.sysctl_max_syn_backlog")?.offset,
             skb_head: need("sk_buff", "head")?.offset,
             skb_network_header: need("sk_buff", "network_header")?.offset,
-            neigh_key: may("neighbour", "primary_key").offset,
+            neigh_key: may("neighbour", "primary_key"),
             skb_protocol: need("sk_buff", "protocol")?.offset,
             skb_dev: need("sk_buff", "dev")?.offset,
             skb_sk: need("sk_buff", "sk")?.offset,
@@ -155,23 +154,23 @@ impl KernelTypes {
             dev_net: need("net_device", "nd_net")?.offset,
             task_flags: need("task_struct", "flags")?.offset,
             snd_una: need("tcp_sock", "snd_una")?.offset,
-            rcv_isn: may("tcp_request_sock", "rcv_isn").offset,
-            req_timer: may("request_sock", "rsk_timer").offset,
-            req_num_timeout: may("request_sock", "num_timeout").offset,
-            task_nsproxy: may("task_struct", "nsproxy").offset,
-            nsproxy_net: may("nsproxy", "net_ns").offset,
-            task_tgid: may("task_struct", "tgid").offset,
-            task_files: may("task_struct", "files").offset,
-            files_fdt: may("files_struct", "fdt").offset,
-            fdt_fd: may("fdtable", "fd").offset,
-            file_private: may("file", "private_data").offset,
-            socket_sk: may("socket", "sk").offset,
+            rcv_isn: may("tcp_request_sock", "rcv_isn"),
+            req_timer: may("request_sock", "rsk_timer"),
+            req_num_timeout: may("request_sock", "num_timeout"),
+            task_nsproxy: may("task_struct", "nsproxy"),
+            nsproxy_net: may("nsproxy", "net_ns"),
+            task_tgid: may("task_struct", "tgid"),
+            task_files: may("task_struct", "files"),
+            files_fdt: may("files_struct", "fdt"),
+            fdt_fd: may("fdtable", "fd"),
+            file_private: may("file", "private_data"),
+            socket_sk: may("socket", "sk"),
             // x86_64's; elsewhere the first argument is gone when the call returns.
-            regs_number: may("pt_regs", "orig_ax").offset,
-            regs_first: may("pt_regs", "di").offset,
-            regs_second: may("pt_regs", "si").offset,
-            req_listener: may("sock_common", "skc_listener").offset,
-            neigh_last: may("neighbour", "arp_queue.prev").offset,
+            regs_number: may("pt_regs", "orig_ax"),
+            regs_first: may("pt_regs", "di"),
+            regs_second: may("pt_regs", "si"),
+            req_listener: may("sock_common", "skc_listener"),
+            neigh_last: may("neighbour", "arp_queue.prev"),
         })
     }
 

@@ -116,6 +116,8 @@ pub enum Point {
     Typed(&'static str),
     /// An iterator that is read once, at the start.
     Iterator(&'static str),
+    /// Attached nowhere: it is run to ask where the kernel sends a segment, when the run is over.
+    Lookup,
     /// A function's entry.
     Kprobe(&'static str),
     /// A function's return.
@@ -131,6 +133,7 @@ impl fmt::Display for Point {
         match self {
             Self::Tracepoint(name) | Self::Typed(name) => write!(f, "tracepoint {name}"),
             Self::Iterator(name) => write!(f, "iterator {name}"),
+            Self::Lookup => f.write_str("socket lookup"),
             Self::Kprobe(name) => write!(f, "kprobe {name}"),
             Self::Kretprobe(name) => write!(f, "kretprobe {name}"),
             Self::Fentry(name) => write!(f, "fentry {name}"),
@@ -311,7 +314,8 @@ mod tests {
             let kind = match part.1.point {
                 // The process tree is one for all.
                 Point::Tracepoint(name) if name.starts_with("sched_") => continue,
-                Point::Tracepoint(_) | Point::Typed(_) | Point::Iterator(_) => Backend::Tracepoint,
+                Point::Tracepoint(_) | Point::Typed(_) => Backend::Tracepoint,
+                Point::Iterator(_) | Point::Lookup => Backend::Tracepoint,
                 Point::Kprobe(_) | Point::Kretprobe(_) => Backend::Kprobe,
                 Point::Fentry(_) | Point::Fexit(_) => Backend::Fentry,
             };

@@ -5,7 +5,10 @@ use std::io;
 use anyhow::Context as _;
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
+        SchedClassifier,
+    },
 };
 
 use super::{
@@ -46,7 +49,7 @@ impl Kernel<'_> {
                     Some(_) => None,
                 }
             }
-            Point::Iterator(_) => None,
+            Point::Iterator(_) | Point::Lookup => None,
             Point::Kprobe(_) | Point::Kretprobe(_) if !std::path::Path::new(KPROBES).exists() => {
                 Some("this kernel has no kprobes")
             }
@@ -149,6 +152,7 @@ impl Loader<'_> {
                 Some(Program::FExit(program)) => program.unload(),
                 Some(Program::RawTracePoint(program)) => program.unload(),
                 Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::SchedClassifier(program)) => program.unload(),
                 _ => Ok(()),
             };
         }
@@ -176,6 +180,10 @@ impl Loader<'_> {
                 for namespace in self.namespaces {
                     read(program, namespace)?;
                 }
+            }
+            Point::Lookup => {
+                let program: &mut SchedClassifier = program.try_into()?;
+                program.load().map_err(shorten)?;
             }
             Point::Kprobe(name) => kprobe(program, name, loaded)?,
             Point::Kretprobe(name) => {

@@ -1,6 +1,9 @@
 //! Reads what the kernel side folded, and names what only numbers came for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+};
 
 use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -186,6 +189,13 @@ impl Tracer {
             calls: self.calls()?,
             ..Snapshot::default()
         };
+        let earlier = snapshot.generations.iter_mut();
+        let last = snapshot.facts.iter_mut();
+        let named = self.name_drops(
+            last.map(|(tuple, facts)| (*tuple, facts))
+                .chain(earlier.map(|(tuple, facts)| (*tuple, facts))),
+        )?;
+        snapshot.stats.name_drops(named);
         for (hook, (name, lost)) in HOOK_NAMES.into_iter().zip(stats.lost).enumerate() {
             add(&mut snapshot.lost, name, lost);
             snapshot.drops_lost |= lost > 0 && !matches!(hook, hook::END | hook::CALL);
@@ -270,14 +280,18 @@ impl Tracer {
         Ok((some, false))
     }
 
-    /// The facts of one attempt, if it has any.
-    pub fn facts_of(&self, tuple: &Tuple) -> anyhow::Result<Option<Facts>> {
+    /// The facts of one attempt, if it has any; `named` counts the drops that are named in them ([`Tracer::name_drops`]).
+    pub fn facts_of(&self, tuple: &Tuple, named: &Cell<u64>) -> anyhow::Result<Option<Facts>> {
         let map = self
             .ebpf
             .map("FACTS")
             .context("the eBPF object has no map FACTS")?;
         match BpfHashMap::<_, Tuple, Facts>::try_from(map)?.get(tuple, 0) {
-            Ok(facts) => Ok(Some(facts)),
+            Ok(mut facts) => {
+                let drops = self.name_drops(std::iter::once((*tuple, &mut facts)))?;
+                named.set(named.get() + drops);
+                Ok(Some(facts))
+            }
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error).context("cannot read the map FACTS"),
         }

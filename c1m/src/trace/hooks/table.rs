@@ -109,6 +109,7 @@ pub static HOOKS: &[Hook] = &[
                 "neigh_event_send_done",
                 2,
             )),
+            optional(part("which_listener", Point::Lookup)),
         ],
         cost: Cost::PerConnection(4),
         without: "SYNs that a listener dropped",

@@ -36,6 +36,8 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("syn-backlog-last-quarter", [6, 5]),
     ("accept-queue-full-syn", [6, 5]),
     ("accept-queue-full-syn-ipv6", [6, 5]),
+    ("accept-queue-full-syn-shared", [6, 5]),
+    ("accept-queue-full-syn-shared-ipv6", [6, 5]),
     // kfree_skb tells the receiving socket.
     ("accept-queue-full-ack", [6, 11]),
     ("accept-queue-full-reset", [6, 11]),
