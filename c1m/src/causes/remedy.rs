@@ -84,13 +84,18 @@ fn power_of_two(needed: u64) -> u64 {
 fn backlog(context: &RemedyContext) -> Option<Remedy> {
     let limit = u64::from(context.accept_limit?);
     let burst = limit.saturating_add(context.lost);
-    let needed = power_of_two(burst);
+    let (one_of, spare) = match context.listeners {
+        0 | 1 => (String::new(), 0),
+        // By a hash whose secret changes with every boot and namespace: another run, another share.
+        several => (format!(" (one of {several} listeners)"), burst / 2),
+    };
+    let needed = power_of_two(burst.saturating_add(spare));
     let at = context
         .listener
         .as_ref()
         .map_or(String::new(), |at| format!(" at {at}"));
     let mut text = format!(
-        "listen backlog {}{at} < burst of up to {}: ",
+        "listen backlog {}{at}{one_of} < burst of up to {}: ",
         thousands(limit),
         thousands(burst)
     );

@@ -148,6 +148,7 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
         accept_limit: (queue.listeners > 0)
             .then_some(queue.accept_limit)
             .or(shared.accept_limit),
+        listeners: queue.listeners,
         queue_seen_max: (queue.listeners > 0).then(|| queue.accept_queue.max(queue.syn_queue)),
         sources: loss.sources.iter().cloned().collect(),
         holders: holders.total().gt(&0).then_some(Holders {

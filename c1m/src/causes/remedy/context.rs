@@ -22,6 +22,8 @@ pub struct RemedyContext {
     pub lost: u64,
     /// The listener's `sk_max_ack_backlog`: the smaller of its backlog and somaxconn.
     pub accept_limit: Option<u32>,
+    /// How many listeners share the address and port; 0 if that was not seen.
+    pub listeners: u32,
     /// The longest accept or request queue that was seen when it refused something.
     pub queue_seen_max: Option<u32>,
     /// The listener or server: an address and port.

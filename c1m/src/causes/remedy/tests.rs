@@ -59,6 +59,12 @@ fn a_backlog_is_the_next_power_of_two_that_holds_the_burst() {
         ..context()
     };
     assert!(remedy(Cause::AcceptQueueFullAck, &exact).contains("listen(fd, 1024)"));
+    let shared = RemedyContext {
+        listeners: 2,
+        ..exact
+    };
+    let text = remedy(Cause::AcceptQueueFullAck, &shared);
+    assert!(text.contains("one of 2 listeners") && text.contains("listen(fd, 2048)"));
 }
 
 #[test]
