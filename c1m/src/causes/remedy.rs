@@ -60,7 +60,7 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
         Cause::CpuBacklog => cpu_backlog(context),
         Cause::ConntrackFull => conntrack(context),
         Cause::Neighbour => life::neighbour(context),
-        Cause::ServerExited | Cause::ClientExited => exited(context),
+        Cause::ServerExited | Cause::ClientExited => life::exited(context),
         Cause::ClosedByServer => closed_by_server(context),
         Cause::TimeWaitHit => life::time_wait_hit(context),
         Cause::RequestExpired => life::request_expired(context),
@@ -388,13 +388,6 @@ fn closed_by_server(context: &RemedyContext) -> Option<Remedy> {
     Some(Remedy::words(format!(
         "{which} closed them: its idle timeout, its limit on connections or its error path \
          (strace -fe trace=close,shutdown -p PID shows when)"
-    )))
-}
-
-fn exited(context: &RemedyContext) -> Option<Remedy> {
-    let which = processes(context)?;
-    Some(Remedy::words(format!(
-        "find out what ended {which}: its wait status, dmesg for the OOM killer, coredumpctl"
     )))
 }
 

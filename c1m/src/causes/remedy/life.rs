@@ -1,6 +1,6 @@
 //! Remedies for what happens when the handshake seems over, and later.
 
-use super::{Fix, Remedy, RemedyContext, Who, power_of_two};
+use super::{Fix, Remedy, RemedyContext, Who, power_of_two, processes};
 use crate::report::text::thousands;
 
 /// Only timestamps tell a new SYN from an old one whose number looks newer.
@@ -83,5 +83,12 @@ pub(super) fn fin_wait_2_timeout(context: &RemedyContext) -> Option<Remedy> {
     Some(Remedy::words(format!(
         "let the peer close what was closed on it within {} s (net.ipv4.tcp_fin_timeout)",
         thousands(now)
+    )))
+}
+
+pub(super) fn exited(context: &RemedyContext) -> Option<Remedy> {
+    let which = processes(context)?;
+    Some(Remedy::words(format!(
+        "find out what ended {which}: its wait status, dmesg for the OOM killer, coredumpctl"
     )))
 }
