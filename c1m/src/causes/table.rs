@@ -570,11 +570,13 @@ pub static TABLE: &[Row] = &[
         phase: Listener,
         title: "the server still held an older connection with this tuple",
         what: "The SYN met an ESTABLISHED socket of an earlier life: tcp_validate_incoming() answers with a \
-               challenge ACK, the client resets it, and the next SYN finds the way free.",
+               challenge ACK, the client resets it, and the next SYN finds the way free. A request of an earlier \
+               life answers likewise (tcp_check_req()).",
         client_sees: "1 s more",
         server_sees: "ECONNRESET on the old connection",
         facts: &[
-            "kfree_skb(SYN) with reason TCP_INVALID_SYN and the receiving socket not a listener",
+            "kfree_skb(SYN) with reason TCP_INVALID_SYN and the receiving socket not a listener, or with reason \
+             TCP_OVERWINDOW or TCP_RFC7323_PAWS",
         ],
         hooks: &["kfree_skb"],
         counter: Some("TCPSYNChallenge"),

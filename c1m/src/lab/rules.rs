@@ -13,12 +13,12 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{
     Outcome,
-    bench::{ATTEMPTS, Bench, FIRST_PORT, HIT, HIT_PORT_END, HIT_PORTS},
+    bench::{ATTEMPTS, Bench, ESTABLISHED, FIRST_PORT, HIT, HIT_PORT_END, HIT_PORTS},
     foreign::socket,
     process::Place,
     truth::Truth,
 };
-use crate::netns::Netns;
+use crate::{ledger::counters::Counters, netns::Netns};
 
 /// Over IPv4, or over IPv6.
 #[derive(Clone, Copy)]
@@ -125,6 +125,40 @@ pub(super) fn synack_lost_out(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
 /// The same on ::1.
 pub(super) fn synack_lost_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     hit(bench, Family::V6, "output", SYNACKS, "drop", "synack-lost")
+}
+
+/// A rule at INPUT drops final ACKs, and then another the SYN-ACKs that ask for them again: what was dropped last did not
+/// decide.
+pub(super) fn netfilter_in_ack(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const SENT_AGAIN: &str = "TcpExtTCPSynRetrans";
+    const ACKS: &str = "tcp dport 8000 tcp flags & (fin|syn|rst|ack) == ack tcp sport";
+    let _server = bench.server(Place::default(), "--backlog 1024")?;
+    bench.rule(
+        None,
+        "input",
+        0,
+        &format!("{ACKS} {HIT_PORTS} counter drop"),
+    )?;
+    let args = format!("--ips 1 --per-ip {ATTEMPTS} --hold 60s");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every client is established", || {
+        traced.must_run()?;
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS)
+    })?;
+    bench.rule(
+        None,
+        "input",
+        0,
+        &format!("{SYNACKS} {HIT_PORTS} counter drop"),
+    )?;
+    let before = Counters::read(&bench.ns)?.get(SENT_AGAIN);
+    bench.until("every SYN-ACK was sent again", || {
+        Ok(Counters::read(&bench.ns)?.get(SENT_AGAIN) - before >= HIT)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let truth = Truth::of(ATTEMPTS, &[("netfilter-in", HIT)]);
+    Ok(vec![Outcome { truth, run }])
 }
 
 /// A rule drops SYN-ACKs, and meanwhile connections with the same addresses and ports come and go in another namespace, on

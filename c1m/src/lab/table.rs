@@ -350,6 +350,12 @@ pub static LABS: &[Lab] = &[
         run: rules::synack_lost_ipv6,
     },
     Lab {
+        name: "netfilter-in-ack",
+        cause: "netfilter-in",
+        about: "a rule at INPUT drops final ACKs, and later another the SYN-ACKs that are sent again",
+        run: rules::netfilter_in_ack,
+    },
+    Lab {
         name: "synack-lost-beside",
         cause: "synack-lost",
         about: "the same addresses and ports are busy in another network namespace meanwhile",

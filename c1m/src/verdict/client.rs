@@ -7,7 +7,10 @@ use c1m_common::{
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
-    rules::{dropped_unseen, expired, is_icmp, met_icmp, rejected_by_rule, server_gone, trouble},
+    rules::{
+        dropped_unseen, expired, is_icmp, met_icmp, rejected_by_rule, server_gone, trouble,
+        trouble_of_ack,
+    },
 };
 use crate::{causes::Cause, load::outcome::Stage};
 
@@ -199,8 +202,8 @@ fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     if facts.server_established_ns != 0 {
         return context.sight.unexplained();
     }
-    match trouble(facts, context) {
-        Some(trouble) if trouble.segment == segment::ACK => trouble.cause,
+    match trouble_of_ack(facts, context) {
+        Some(trouble) => trouble.cause,
         _ if attempt.server == ServerEnd::Absent => expired(facts, context).unwrap_or(unexplained),
         _ => unexplained,
     }
@@ -225,8 +228,7 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
         }
         // It never was established at the server: the ACK that was refused decided.
         if facts.server_established_ns == 0
-            && let Some(trouble) = trouble(facts, context)
-            && trouble.segment == segment::ACK
+            && let Some(trouble) = trouble_of_ack(facts, context)
         {
             return trouble.cause;
         }

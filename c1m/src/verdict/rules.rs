@@ -74,6 +74,25 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
     })
 }
 
+/// The trouble of an attempt whose client is established: what became of its final ACKs decides, and not what was dropped
+/// since of SYN-ACKs, which only ask for another. None if none of its ACKs is known to have been dropped.
+pub(super) fn trouble_of_ack(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
+    let of_ack = |trouble: &Trouble| trouble.segment == segment::ACK;
+    let refusals = (0..ack_refusal::COUNT).filter(|&kind| facts.ack_refusals[kind] > 0);
+    // One that came as far as the listener was dropped by nothing else.
+    let last = match refusals.max_by_key(|&kind| facts.ack_refusals[kind]) {
+        _ if trouble(facts, context).is_some_and(|last| of_ack(&last)) => facts.last_drop,
+        Some(kind) => last_drop::ACK + kind as u8,
+        None if facts.skb_drops[segment::ACK].count > 0 => last_drop::SKB + segment::ACK as u8,
+        None => return None,
+    };
+    let as_last = Facts {
+        last_drop: last,
+        ..*facts
+    };
+    trouble(&as_last, context).filter(of_ack)
+}
+
 /// Whether the listener may have dropped another segment of this kind, and this kernel does not show it: more were sent
 /// than are known to have been dropped on the way.
 fn another_unseen(facts: &Facts, segment: usize, drop: &SkbDrop, context: &Context<'_>) -> bool {
@@ -113,6 +132,8 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
             Cause::NotObservable
         }
         "TCP_INVALID_SYN" => Cause::StaleEstablished,
+        // A request of an earlier SYN, with another number, does not take it for its own (`tcp_check_req`).
+        "TCP_OVERWINDOW" | "TCP_RFC7323_PAWS" | "TCP_CHECK_REQ" => Cause::StaleEstablished,
         // All else that the function frees a SYN for was looked for.
         "TCP_DISCARDED" if context.sight.drops => Cause::BadSegment,
         "TCP_DISCARDED" => Cause::NotObservable,

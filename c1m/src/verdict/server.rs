@@ -9,7 +9,10 @@ use c1m_common::{
 use super::{
     Context, ServerEnd,
     client::recovered,
-    rules::{dropped_unseen, expired, is_cookie, met_icmp, rejected_by_rule, server_gone, trouble},
+    rules::{
+        dropped_unseen, expired, is_cookie, met_icmp, rejected_by_rule, server_gone, trouble,
+        trouble_of_ack,
+    },
 };
 use crate::causes::Cause;
 
@@ -79,7 +82,7 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
     if !is_attempt(facts, ends, context) {
         return ServerVerdict::Stray;
     }
-    ServerVerdict::NeverEstablished(never_established(facts, server, context))
+    ServerVerdict::NeverEstablished(never_established(facts, ends, context))
 }
 
 /// Whether the client's socket went without an answer, after it had sent a SYN.
@@ -149,7 +152,12 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     full || half_open || ends.server == ServerEnd::Request
 }
 
-fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Cause {
+fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause {
+    if (ends.client_stands || facts.client.from == ESTABLISHED)
+        && let Some(trouble) = trouble_of_ack(facts, context)
+    {
+        return trouble.cause;
+    }
     if let Some(trouble) = trouble(facts, context) {
         return trouble.cause;
     }
@@ -178,7 +186,7 @@ fn never_established(facts: &Facts, server: ServerEnd, context: &Context<'_>) ->
     if closed_by_client {
         return context.sight.by_silence(Cause::GaveUp);
     }
-    if server == ServerEnd::Absent
+    if ends.server == ServerEnd::Absent
         && let Some(cause) = expired(facts, context)
     {
         return cause;

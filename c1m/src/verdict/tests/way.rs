@@ -1,6 +1,6 @@
 //! What happens to an attempt before it meets the listener.
 
-use c1m_common::state::SYN_RECV;
+use c1m_common::{fact::ack_refusal, state::SYN_RECV};
 
 use super::*;
 
@@ -110,4 +110,31 @@ fn a_drop_on_the_way_decides_only_if_the_listener_can_have_dropped_nothing_unsee
         facts.server_established_ns = 1;
         assert_eq!(cause(&facts, blind), Cause::NetfilterIn);
     }
+}
+
+#[test]
+fn what_became_of_the_final_ack_decides_and_not_a_syn_ack_that_was_dropped_later() {
+    let mut facts = freed(segment::ACK, "NETFILTER_DROP", 0);
+    facts.synack_retransmits = 1;
+    let late = freed(segment::SYNACK, "IP_RPFILTER", 0);
+    facts.skb_drops[segment::SYNACK] = late.skb_drops[segment::SYNACK];
+    facts.last_drop = late.last_drop;
+    let lost = Verdict::Lost(Cause::NetfilterIn);
+    for end in [ServerEnd::Request, ServerEnd::Absent] {
+        client(Stage::Established, 0, Some(facts), end, lost);
+    }
+    client(
+        Stage::Lost,
+        libc::ECONNRESET,
+        Some(facts),
+        ServerEnd::Absent,
+        lost,
+    );
+    facts.client = left(ESTABLISHED, CLOSE, 0, end_flag::LOCAL);
+    let lost = ServerVerdict::NeverEstablished(Cause::NetfilterIn);
+    server(facts, ServerEnd::Absent, lost);
+    // It came as far as the listener.
+    facts.ack_refusals[ack_refusal::QUEUE_FULL] = 1;
+    let lost = ServerVerdict::NeverEstablished(Cause::AcceptQueueFullAck);
+    server(facts, ServerEnd::Absent, lost);
 }

@@ -8,6 +8,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("netfilter-out-ipv6", [5, 17]),
     ("netfilter-in-ipv6", [5, 17]),
     ("netfilter-in-reset", [5, 17]),
+    ("netfilter-in-ack", [6, 11]),
     ("netfilter-in-icmp", [5, 17]),
     ("bpf-or-tc-drop", [5, 17]),
     ("bpf-or-tc-drop-tc", [5, 17]),
