@@ -341,6 +341,14 @@ fn ack_freed(
         // Not the handshake's: later in the life of the connection, or of an earlier one.
         return None;
     }
+    // A listener says the same to an ACK whose request is gone as to one without a valid syncookie: what was dropped on the way
+    // before decided.
+    let earlier = &facts.skb_drops[kind::ACK];
+    let on_the_way =
+        earlier.count > 0 && earlier.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) == 0;
+    if on_the_way && !full && drop.flags & drop_flag::RX_LISTENER != 0 {
+        return None;
+    }
     if for_listener && full {
         let by_cookie = reason != config!(reason_listen_overflow);
         stats()?.ack_overflows[usize::from(by_cookie)] += 1;

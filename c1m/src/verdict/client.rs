@@ -189,14 +189,14 @@ fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
             false => unexplained,
         };
     };
-    if let Some(cause) = server_gone(&facts.server, context) {
-        return cause;
-    }
     // The server's end was reset, and not by the client's.
     let reset = facts.server.from == ESTABLISHED
         && i32::from(facts.server.err) == libc::ECONNRESET
         && facts.client.resets_sent == 0;
     if reset && let Some(cause) = rejected_by_rule(facts, context) {
+        return cause;
+    }
+    if let Some(cause) = server_gone(&facts.server, context) {
         return cause;
     }
     if facts.server_established_ns != 0 {

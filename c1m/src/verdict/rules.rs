@@ -276,6 +276,10 @@ pub(super) fn is_icmp(errno: i32) -> bool {
 /// before it reports the error, so the state's change tells; a time-out that met ICMP errors before has theirs, too
 /// (`tcp_write_err`).
 pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
+    // It got over it.
+    if client.from == ESTABLISHED {
+        return false;
+    }
     let err = i32::from(client.err);
     let by_reset = err == libc::ECONNREFUSED
         && (client.resets_received > 0 || !context.sight.sees_every_reset());
@@ -287,6 +291,8 @@ pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
 pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
     match (facts.requests_expired, facts.synack_retransmits) {
         _ if facts.requests_orphaned > 0 => Some(Cause::ListenerGone),
+        // Its ACK did come. A rule that rejects a SYN-ACK resets the request.
+        (0, _) if came_too_late(facts, context) => Some(Cause::SynackLost),
         (0, 0) => None,
         // The request of a listener that is closed goes with the timer's next look, and tells nobody.
         (0, _) if context.sight.listener_closed && !context.sight.request_timers => {
@@ -297,12 +303,23 @@ pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
     }
 }
 
+/// Whether an ACK came to a listener that had no request for it any more, and a rule had dropped a SYN-ACK.
+fn came_too_late(facts: &Facts, context: &Context<'_>) -> bool {
+    let ack = &facts.skb_drops[segment::ACK];
+    let stray = ack.count > 0 && is_stray(ack, context);
+    stray && is_filtered(&facts.skb_drops[segment::SYNACK], context)
+}
+
+fn is_filtered(drop: &SkbDrop, context: &Context<'_>) -> bool {
+    drop.count > 0 && context.names.drop_reason_name(drop) == "NETFILTER_DROP"
+}
+
 /// The packet filter's part in a reset that neither end sent: a rule rejects what belongs to a connection that
-/// stands.
+/// stands, or a SYN-ACK that was sent again.
 pub(super) fn rejected_by_rule(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
-    let drop = &facts.filtered;
-    let is_rule = drop.count > 0 && context.names.drop_reason_name(drop) == "NETFILTER_DROP";
-    is_rule.then(|| netfilter(drop, context))
+    let drops = [&facts.filtered, &facts.skb_drops[segment::SYNACK]];
+    let by_rule = drops.into_iter().find(|drop| is_filtered(drop, context))?;
+    Some(netfilter(by_rule, context))
 }
 
 /// Why the server's established socket went, if its end tells of more than an everyday close.
@@ -343,47 +360,4 @@ pub(super) fn server_gone(end: &End, context: &Context<'_>) -> Option<Cause> {
 }
 
 #[cfg(test)]
-mod tests {
-    use c1m_common::fact::QueueState;
-
-    use super::*;
-    use crate::{trace::read::Names, verdict::Sight};
-
-    fn judged(reasons: &[(u32, &str)], reason: u16, flags: u8) -> Cause {
-        let drop = SkbDrop {
-            reason,
-            flags,
-            ..SkbDrop::default()
-        };
-        let facts = Facts {
-            queue: QueueState {
-                accept_queue: 9,
-                accept_limit: 8,
-                ..QueueState::default()
-            },
-            ..Facts::default()
-        };
-        let context = Context {
-            sight: Sight::default(),
-            names: &Names::of_drops(reasons),
-        };
-        ack_freed(&drop, &facts, &context)
-    }
-
-    #[test]
-    fn a_full_queue_tells_an_ack_without_a_reason_where_the_reason_has_no_name() {
-        const FULL: u8 = drop_flag::RX_LISTENER | drop_flag::ACCEPT_QUEUE_FULL;
-        let without = [(2, "NOT_SPECIFIED"), (3, "NO_SOCKET")];
-        assert_eq!(judged(&without, 2, FULL), Cause::AcceptQueueFullAck);
-        assert_eq!(judged(&without, 3, FULL), Cause::AcceptQueueFullCookie);
-        assert_eq!(
-            judged(&without, 2, drop_flag::RX_LISTENER),
-            Cause::NotObservable
-        );
-        let no_reason = FULL | drop_flag::NO_REASON;
-        assert_eq!(judged(&without, 2, no_reason), Cause::NotObservable);
-        let with = [(2, "NOT_SPECIFIED"), (9, "TCP_LISTEN_OVERFLOW")];
-        assert_eq!(judged(&with, 2, FULL), Cause::NotObservable);
-        assert_eq!(judged(&with, 9, FULL), Cause::AcceptQueueFullAck);
-    }
-}
+mod tests;

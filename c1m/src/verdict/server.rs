@@ -103,9 +103,10 @@ fn rejected(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Option<S
         ServerEnd::Accepted if was_reset(&facts.client) && facts.server.resets_sent == 0 => {
             Counted::Standing
         }
-        _ if facts.server.flags & end_flag::NO_SOCKET != 0 => return None,
-        _ if was_reset(&facts.server) && facts.client.resets_sent == 0 => Counted::Closed,
-        _ => return None,
+        _ if !was_reset(&facts.server) || facts.client.resets_sent > 0 => return None,
+        // It waited in the accept queue.
+        _ if facts.server.flags & end_flag::NO_SOCKET != 0 => Counted::Failed,
+        _ => Counted::Closed,
     };
     rejected_by_rule(facts, context).map(|cause| ServerVerdict::Lost(cause, counted))
 }
