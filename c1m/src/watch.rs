@@ -246,15 +246,15 @@ impl Watch {
         let listeners = self.listeners().context("the census of listeners failed")?;
         let server_end = self.sees_server(&snapshot, &listeners);
         let rises = self.rises(&counters, &listeners);
-        let sight = self.sight(&snapshot, server_end, &rises);
-        let namespace = self.server_namespace(&listeners)?;
+        let host = Host::read(self.server_namespace(&listeners)?)
+            .context("cannot read the host's limits")?
+            .or(&self.host_before);
+        let sight = self.sight(&snapshot, server_end, &rises, &host);
         let inodes: Vec<u32> = listeners.iter().map(|(_, one)| one.inode).collect();
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
-            host: Host::read(namespace)
-                .context("cannot read the host's limits")?
-                .or(&self.host_before),
+            host,
             accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
             server_is_c1m: owner::is_ours(&inodes),
             listeners: inodes,

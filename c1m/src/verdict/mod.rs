@@ -62,6 +62,8 @@ pub struct Sight {
     pub listener_closed: bool,
     /// Requests that were given up, by what their timer found.
     pub request_timers: bool,
+    /// `net.ipv4.tcp_synack_retries` of the server; 0 if it is not known.
+    pub synack_retries: u64,
     /// Files refused at fs.file-max, told apart from want of memory; looked at only for a command that is not ours.
     pub files: bool,
     /// Connections given up for want of memory, by the function that does it or the reset's reason.

@@ -75,7 +75,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 16]>().prop_map(|b| Sight {
+    any::<[bool; 17]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         syns: b[2],
@@ -92,6 +92,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         out_of_memory: b[13],
         ack_checks: b[14],
         files: b[15],
+        synack_retries: 2 * u64::from(b[16]),
     })
 }
 

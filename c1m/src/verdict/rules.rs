@@ -294,6 +294,8 @@ pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
         // Its ACK did come. A rule that rejects a SYN-ACK resets the request.
         (0, _) if came_too_late(facts, context) => Some(Cause::SynackLost),
         (0, 0) => None,
+        // Too few: a RST of the client's ended it, or a SYN-ACK that could not leave, or its queue was half full.
+        (0, again) if u64::from(again) < context.sight.synack_retries => Some(Cause::NotObservable),
         // The request of a listener that is closed goes with the timer's next look, and tells nobody.
         (0, _) if context.sight.listener_closed && !context.sight.request_timers => {
             Some(Cause::NotObservable)

@@ -192,6 +192,10 @@ fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause 
     {
         return cause;
     }
+    // It still waits for an ACK, and nothing was seen of who should send it.
+    if ends.server == ServerEnd::Request && facts.client == End::default() && !ends.client_stands {
+        return Cause::NotObservable;
+    }
     if facts.client.from == SYN_SENT && i32::from(facts.client.err) == libc::ETIMEDOUT {
         return context.sight.by_silence(Cause::SynUnanswered);
     }

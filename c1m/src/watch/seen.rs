@@ -63,7 +63,12 @@ impl Watch {
         let tracer = self.tracer.as_ref()?;
         let (facts, is_partial) = tracer.some_facts(LOOKED_AT_MAX).ok()?;
         let context = Context {
-            sight: self.sight(&Snapshot::default(), true, &Rises::default()),
+            sight: self.sight(
+                &Snapshot::default(),
+                true,
+                &Rises::default(),
+                &self.host_before,
+            ),
             names: &tracer.names,
         };
         let mut seen = Seen {

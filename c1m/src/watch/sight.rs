@@ -4,6 +4,7 @@ use c1m_common::stats::event;
 
 use super::Watch;
 use crate::{
+    host::Host,
     ledger::counters::{At, Rises},
     trace::{
         hooks::{Backend, Fact},
@@ -21,7 +22,13 @@ impl Watch {
     }
 
     /// What this run could see.
-    pub(super) fn sight(&self, snapshot: &Snapshot, server_end: bool, rises: &Rises) -> Sight {
+    pub(super) fn sight(
+        &self,
+        snapshot: &Snapshot,
+        server_end: bool,
+        rises: &Rises,
+        host: &Host,
+    ) -> Sight {
         let choice = self.tracer.as_ref().map(|tracer| &tracer.choice);
         let has = |fact| choice.is_some_and(|choice| choice.has(fact));
         let lacks = |fact| choice.is_some_and(|choice| choice.lacks(fact));
@@ -45,6 +52,7 @@ impl Watch {
             cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
             listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
             request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
+            synack_retries: host.tcp_synack_retries.unwrap_or(0),
             files: has(Fact::FilesRefused),
             out_of_memory: has(Fact::OutOfMemory),
             // `tcp_check_req` gives reasons from when on it has one of its own.

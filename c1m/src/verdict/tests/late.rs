@@ -158,6 +158,12 @@ fn a_request_that_went_with_its_listener_is_told_only_where_it_is_seen() {
     half_open(sight(), Some(repeated), Cause::RequestExpired);
     half_open(closed, Some(repeated), Cause::NotObservable);
     half_open(seen, Some(repeated), Cause::RequestExpired);
+    let retries = |synack_retries| Sight {
+        synack_retries,
+        ..sight()
+    };
+    half_open(retries(1), Some(repeated), Cause::RequestExpired);
+    half_open(retries(2), Some(repeated), Cause::NotObservable);
 }
 
 #[test]
