@@ -1075,16 +1075,18 @@ pub static TABLE: &[Row] = &[
         cause: NotObservable,
         slug: "not-observable",
         phase: Ledger,
-        title: "not observable: a hook that would tell is missing here",
-        what: "This kernel, or this user's privileges, lack a hook that the remaining causes need. The report \
-               names it. No evidence is never taken for evidence.",
+        title: "not observable: there was no hook where it happened",
+        what: "This kernel, or this user's privileges, lack a hook that the remaining causes need; the report \
+               names it. Or it happened between the ends, in a network namespace that is not traced. No evidence \
+               is never taken for evidence.",
         client_sees: "depends on the cause",
         server_sees: "depends on the cause",
         facts: &["nothing matched", "a hook that could have told is missing"],
         hooks: &["the list of missing hooks in the report"],
         counter: None,
         recoverable: false,
-        remedy: "run c1m trace as root, on a kernel that has the missing hook",
+        remedy: "run c1m trace as root, on a kernel that has the hooks named below, with --netns for every network \
+                 namespace between the ends",
         lab: None,
     },
     Row {

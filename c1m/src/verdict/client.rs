@@ -133,6 +133,10 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     if met_icmp(&facts.client, context) {
         return Cause::IcmpError;
     }
+    // What was seen may be an older attempt's with this tuple, which its server still tries to answer.
+    if errno == libc::ECONNREFUSED && !reset && facts.reused > 0 {
+        return sight.elsewhere();
+    }
     // The program asked for the error before the kernel ended the attempt (SO_ERROR hands out `sk_err_soft`).
     if is_icmp(errno) && !reset {
         return sight.by_silence(Cause::IcmpError);
@@ -155,6 +159,8 @@ fn refused(facts: &Facts, context: &Context<'_>) -> Cause {
         _ if facts.server.resets_sent > 0 && facts.server.reset_state == 0 => Cause::Refused,
         // Another host's RST is all that can be seen of it.
         _ if !context.sight.server_end => Cause::Refused,
+        // Neither end sent it.
+        _ if facts.server.resets_sent == 0 => context.sight.elsewhere(),
         _ => context.sight.unexplained(),
     }
 }
@@ -175,11 +181,12 @@ fn established(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
 
 /// The client says established, the server has nothing.
 fn half_open(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
-    // A request that waits for its final ACK, which the client has sent: it may have failed a check.
-    let unchecked = attempt.server == ServerEnd::Request && !context.sight.ack_checks;
-    let unexplained = match unchecked {
-        true => Cause::NotObservable,
-        false => context.sight.unexplained(),
+    // A request that waits for its final ACK, which the client has sent: it failed a check that was not seen, or went on
+    // the way between the ends.
+    let unexplained = match attempt.server {
+        ServerEnd::Request if !context.sight.ack_checks => Cause::NotObservable,
+        ServerEnd::Request => context.sight.elsewhere(),
+        _ => context.sight.unexplained(),
     };
     let Some(facts) = attempt.facts else {
         // The request of a listener that is closed goes with its timer's next look, and tells nobody.
@@ -245,6 +252,7 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
         // told more.
         0 if !sight.server_end => Cause::ClosedByServer,
         libc::ECONNRESET if !sight.server_end => Cause::ResetByPeer,
+        libc::ECONNRESET => sight.elsewhere(),
         _ => sight.unexplained(),
     }
 }

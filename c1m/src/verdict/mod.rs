@@ -92,6 +92,14 @@ impl Sight {
         }
     }
 
+    /// The verdict for what happened where no hook is: between the ends, in a namespace that is not traced.
+    fn elsewhere(&self) -> Cause {
+        match self.evidence_lost {
+            true => Cause::EvidenceLost,
+            false => Cause::NotObservable,
+        }
+    }
+
     /// `cause`, which is stated because nothing else was seen: only if all else would have been.
     fn by_silence(&self, cause: Cause) -> Cause {
         match (self.is_complete(), self.drops_lost) {

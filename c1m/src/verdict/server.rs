@@ -194,7 +194,7 @@ fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause 
     }
     // It still waits for an ACK, and nothing was seen of who should send it.
     if ends.server == ServerEnd::Request && facts.client == End::default() && !ends.client_stands {
-        return Cause::NotObservable;
+        return context.sight.elsewhere();
     }
     if facts.client.from == SYN_SENT && i32::from(facts.client.err) == libc::ETIMEDOUT {
         return context.sight.by_silence(Cause::SynUnanswered);

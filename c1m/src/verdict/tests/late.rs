@@ -199,8 +199,15 @@ fn a_rule_that_resets_a_standing_connection_is_told_if_the_other_end_stands() {
     let reset = libc::ECONNRESET;
     let rule = Verdict::Lost(Cause::NetfilterIn);
     client(Stage::Lost, reset, Some(facts), ServerEnd::Accepted, rule);
+    let elsewhere = Verdict::Lost(Cause::NotObservable);
+    client(
+        Stage::Lost,
+        reset,
+        Some(facts),
+        ServerEnd::Absent,
+        elsewhere,
+    );
     let gone = Verdict::Lost(Cause::Unexplained);
-    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, gone);
     facts.client = End::default();
     facts.server = left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0);
     client(Stage::Established, 0, Some(facts), ServerEnd::Absent, rule);

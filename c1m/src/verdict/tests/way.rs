@@ -31,8 +31,14 @@ fn an_icmp_error_is_told_from_a_reset_and_from_a_drop() {
     };
     reset.client.resets_received = 1;
     let refused = libc::ECONNREFUSED;
-    let unexplained = lost(Cause::Unexplained);
-    client(Stage::Failed, refused, Some(reset), absent, unexplained);
+    let elsewhere = lost(Cause::NotObservable);
+    client(Stage::Failed, refused, Some(reset), absent, elsewhere);
+    // What is left of the facts may be another attempt's.
+    let older = Facts {
+        reused: 1,
+        ..Facts::default()
+    };
+    client(Stage::Failed, refused, Some(older), absent, elsewhere);
     let mut dropped = freed(segment::SYN, "NEIGH_FAILED", drop_flag::OUTPUT);
     dropped.client = left(SYN_SENT, CLOSE, libc::EHOSTUNREACH, 0);
     let neighbour = lost(Cause::Neighbour);
