@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::{
     Outcome,
-    bench::{Bench, FIN_WAIT_2, PORT, TIME_WAIT},
+    bench::{Bench, PORT, TIME_WAIT},
     foreign::{Foreign, connect, connect_from},
     process::Place,
     truth::Truth,
@@ -52,18 +52,13 @@ fn exhausted(bench: &mut Bench, before: Holders) -> anyhow::Result<Vec<Outcome>>
     // The clients close all but the first; the server closes the last of these, and keeps the others waiting.
     held.truncate(before.live as usize);
     server.close(before.time_wait as usize);
-    bench.until("the dead are in TIME_WAIT and FIN_WAIT_2", || {
-        let dead = [bench.clients(TIME_WAIT)?, bench.clients(FIN_WAIT_2)?];
-        Ok(dead == [before.time_wait, before.fin_wait_2])
-    })?;
-    anyhow::ensure!(
-        census::holders(&bench.ns, target)?
-            .values()
-            .copied()
-            .collect::<Vec<_>>()
-            == [before],
-        "the ports are held by others than the lab meant"
-    );
+    bench.until(
+        "the dead are in TIME_WAIT and FIN_WAIT_2, and hold the ports with the others",
+        || {
+            let holders = census::holders(&bench.ns, target)?;
+            Ok(holders.into_values().eq([before]))
+        },
+    )?;
 
     let args = format!(
         "--sources 127.0.0.1 --ips 1 --connections {ATTEMPTS} --per-ip {ATTEMPTS} --ports kernel --unchecked --hold {}",
