@@ -45,6 +45,9 @@ pub struct Ledger {
     /// How often the lost and the recovered of a cause have certainly raised the counter that its row names; an
     /// entry for each cause that was met.
     pub counted: BTreeMap<Cause, u64>,
+    /// Final ACKs by syncookie that were refused of attempts that stand all the same: some may have come twice, and the second
+    /// is refused without a count where another CPU takes the first at that moment (`found_dup_sk` in `tcp_v4_syn_recv_sock`).
+    pub refused_beside: u64,
     /// The lost and the recovered, one by one.
     pub attempts: Vec<record::Attempt>,
     /// What the texts in there have in common.

@@ -196,7 +196,13 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             Some(exactly) => exactly(stats, ledger),
             None => of_rows,
         };
-        let explained = parts.iter().map(|(count, _)| count).sum();
+        let explained: u64 = parts.iter().map(|(count, _)| count).sum();
+        let is_listeners = counter.exactly.is_some() && counter.name != "TCPReqQFullDrop";
+        let doubled = match explained.checked_sub(delta) {
+            Some(more) if is_listeners && more <= ledger.refused_beside => more,
+            _ => 0,
+        };
+        let explained = explained - doubled;
         // Each of these raised one of the counters that tell conditions apart, and which is not known.
         let unseen = match counter.exactly.is_some() && counter.name != "ListenDrops" {
             true => stats.syn_drops[syn_drop::UNKNOWN],
@@ -214,6 +220,13 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             made_of.push(format!(
                 "{some} of {} SYNs whose condition was not seen",
                 thousands(unseen)
+            ));
+        }
+        if doubled > 0 {
+            made_of.push(format!(
+                "less {} that came twice by syncookie, of {} refused of connections that stand",
+                thousands(doubled),
+                thousands(ledger.refused_beside)
             ));
         }
         is_told.then(|| Crosscheck {
