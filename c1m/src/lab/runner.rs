@@ -46,7 +46,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     if args.list {
         for lab in LABS {
-            println!("{:<30}{}", lab.name, lab.about);
+            println!("{:<35}{}", lab.name, lab.about);
         }
         return Ok(0);
     }
