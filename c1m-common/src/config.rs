@@ -110,8 +110,10 @@ pub mod word {
     pub const PHASE: u32 = 0;
     /// Whether SYNs that a listener drops are told by what is sent, and not by the functions that drop them.
     pub const INFERS_SYN_DROPS: u32 = 1;
+    /// Whether functions tell of a traced command's calls, and not each system call's end.
+    pub const CALLS_BY_FUNCTION: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Phases of a trace.

@@ -110,9 +110,25 @@ pub struct Offsets {
     pub req_listener: u32,
     /// `neighbour.arp_queue.prev`: the packet that was queued last
     pub neigh_last: u32,
+    /// `io_kiocb.cqe.res`: the result of a ring's request (from 5.19)
+    pub ring_result: u32,
+    /// `io_kiocb.opcode`
+    pub ring_opcode: u32,
+    /// `io_kiocb.file`
+    pub ring_file: u32,
+    /// `io_kiocb.async_data`
+    pub ring_async_data: u32,
+    /// `io_async_msghdr.addr`: in that, the address for bind()
+    pub ring_async_address: u32,
+    /// `io_connect.addr`, over the request's beginning: where the program has the address for connect()
+    pub ring_connect_address: u32,
+    /// `io_socket.domain`, likewise
+    pub ring_socket_domain: u32,
+    /// `io_socket.type`, likewise
+    pub ring_socket_type: u32,
 }
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 53 * 4);
+const _: () = assert!(size_of::<Offsets>() == 61 * 4);

@@ -219,6 +219,12 @@ pub(crate) fn phase() -> u32 {
     WORDS.get(word::PHASE).copied().unwrap_or(phase::RUNNING)
 }
 
+/// Whether functions tell of connect(), and so of io_uring's.
+#[inline(always)]
+pub(crate) fn calls_by_function() -> bool {
+    WORDS.get(word::CALLS_BY_FUNCTION) != Some(&0)
+}
+
 /// Whether no function tells which SYNs a listener drops.
 #[inline(always)]
 pub(crate) fn infers_syn_drops() -> bool {

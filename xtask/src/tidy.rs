@@ -21,10 +21,6 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Files that may be longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[
     (
-        "xtask/src/bench/page.rs",
-        "the tables of columns and of targets: one after the other",
-    ),
-    (
         "c1m/src/causes/table.rs",
         "the cause table: one row after the other",
     ),

@@ -51,7 +51,7 @@ pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn is_in_tree() -> bool {
+pub(super) fn is_in_tree() -> bool {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     TREE.get_ptr(tgid).is_some()
 }
@@ -70,12 +70,17 @@ pub(crate) struct Pending {
 
 impl Pending {
     #[inline(always)]
-    fn of(args: &impl Arguments, call: u8) -> Self {
+    pub(super) fn new(call: u8, first: u64, second: u64) -> Self {
         Self {
             call: call.into(),
-            first: args.pointer(0).0,
-            second: args.pointer(1).0,
+            first,
+            second,
         }
+    }
+
+    #[inline(always)]
+    fn of(args: &impl Arguments, call: u8) -> Self {
+        Self::new(call, args.pointer(0).0, args.pointer(1).0)
     }
 }
 
@@ -124,7 +129,7 @@ pub(crate) fn kr_call(ctx: RetProbeContext) -> u32 {
         // SAFETY: the entry is this thread's alone.
         let pending = unsafe { *pending };
         let _ = PENDING.remove(thread);
-        let _ = ended(&pending, ctx.ret::<u64>() as i32, false);
+        let _ = ended(&pending, ctx.ret::<u64>() as i32, Address::OfFunction);
     }
     0
 }
@@ -159,7 +164,7 @@ fn by_exit(ctx: &FExitContext, call: u8, args: u32) -> i32 {
         && (value as i32) < 0
         && is_in_tree()
     {
-        let _ = ended(&Pending::of(ctx, call), value as i32, false);
+        let _ = ended(&Pending::of(ctx, call), value as i32, Address::OfFunction);
     }
     0
 }
@@ -196,18 +201,25 @@ fn syscall(regs: Ptr, value: i32) -> Option<()> {
         kind::CONNECT => current_file(first as u32)?.0,
         _ => first,
     };
-    let pending = Pending {
-        call: call.into(),
-        first,
-        second,
-    };
-    ended(&pending, value, true)
+    ended(&Pending::new(call, first, second), value, Address::User)
 }
 
-/// A call of the tree has ended; if it failed in a way that belongs to a connection, it counts. `from_user`: connect()'s
-/// address is where the program has it, and no copy.
+/// Where the address lies that a call was given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Address {
+    /// It has none.
+    None,
+    /// Where the program has it.
+    User,
+    /// In a copy of the kernel's.
+    Kernel,
+    /// bind()'s where the program has it, connect()'s in the copy.
+    OfFunction,
+}
+
+/// A call of the tree has ended; if it failed in a way that belongs to a connection, it counts.
 #[inline(always)]
-fn ended(pending: &Pending, value: i32, from_user: bool) -> Option<()> {
+pub(super) fn ended(pending: &Pending, value: i32, at: Address) -> Option<()> {
     if value >= 0 || !folding() || !is_traced_namespace(current_inum()?) {
         return None;
     }
@@ -228,7 +240,7 @@ fn ended(pending: &Pending, value: i32, from_user: bool) -> Option<()> {
             }
         }
         kind::BIND => {
-            address(pending.second, true, &mut call)?;
+            address(pending.second, at != Address::Kernel, &mut call)?;
             if is_server_port(call.port) {
                 return None;
             }
@@ -256,7 +268,7 @@ fn ended(pending: &Pending, value: i32, from_user: bool) -> Option<()> {
             if sock_state(sk)? != CLOSE || syn_sequence(sk)? != 0 {
                 return None;
             }
-            address(pending.second, from_user, &mut call)?;
+            address(pending.second, at == Address::User, &mut call)?;
             if !is_server_port(call.port) {
                 return None;
             }

@@ -14,6 +14,7 @@ mod reason;
 mod request;
 mod reset;
 mod retransmit;
+mod ring;
 mod state;
 mod teardown;
 mod twin;

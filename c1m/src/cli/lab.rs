@@ -13,6 +13,8 @@ pub enum Plain {
     Client(ClientArgs),
     /// Accepts connections, and holds them
     Server(ServerArgs),
+    /// Makes its calls by io_uring, and has some of them fail
+    Ring,
 }
 
 /// A range of seeds, both ends included.

@@ -38,6 +38,7 @@ mod ports;
 mod process;
 mod reuse;
 mod rewrite;
+mod ring;
 mod route;
 mod rules;
 mod runner;

@@ -34,7 +34,7 @@ const STARVED: Duration = Duration::from_millis(20);
 /// How many processes share a listener, where one alone may not have all connections.
 const PROCESSES: u32 = 4;
 
-/// Runs the one or the other.
+/// Runs one of them.
 pub fn run(what: Plain) -> anyhow::Result<u8> {
     // Whatever its parents left open: its files are counted.
     // SAFETY: nothing but stdin, stdout and stderr has been opened yet.
@@ -43,6 +43,7 @@ pub fn run(what: Plain) -> anyhow::Result<u8> {
     match what {
         Plain::Client(args) => client(&args)?,
         Plain::Server(args) => server(&args)?,
+        Plain::Ring => super::ring::program()?,
     }
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Lab, ack, backlog, child, close, fastopen, gone, injected, life, limits, listener, local,
-    memory, mixed, notes, path, policy, ports, reuse, rewrite, rules, silence, syn, teardown,
+    memory, mixed, notes, path, policy, ports, reuse, rewrite, ring, rules, silence, syn, teardown,
 };
 
 /// Every lab, in the order of a connection's life.
@@ -42,6 +42,12 @@ pub static LABS: &[Lab] = &[
         cause: "bind-conflict",
         about: "the same over IPv6",
         run: local::bind_conflict_ipv6,
+    },
+    Lab {
+        name: "io-uring",
+        cause: "no-route",
+        about: "a program that makes its calls by io_uring: of each kind some fail at once",
+        run: ring::io_uring,
     },
     Lab {
         name: "ports-exhausted",

@@ -74,19 +74,17 @@ impl Bench {
         self.traced(Place::default(), None, words)
     }
 
+    /// Starts one of the plain programs under the tracer, whoever runs in the other labs.
+    pub(super) fn traced_plain(&mut self, which: &str) -> anyhow::Result<Traced> {
+        self.traced(Place::default(), None, plain_command(which)?)
+    }
+
     /// What `c1m trace` is to run, up to the client's arguments.
     fn client_command(&self) -> anyhow::Result<Vec<String>> {
-        let words = match self.is_foreign() {
-            false => ["--", "client"].map(str::to_owned).to_vec(),
-            true => {
-                let program = super::own_program()?.display().to_string();
-                let port = format!("--port={PORT}");
-                [port.as_str(), "--", &program, "plain", "client"]
-                    .map(str::to_owned)
-                    .to_vec()
-            }
-        };
-        Ok(words)
+        match self.is_foreign() {
+            false => Ok(["--", "client"].map(str::to_owned).to_vec()),
+            true => plain_command("client"),
+        }
     }
 
     /// Starts `c1m trace --port 8000` and waits until it traces: what the lab's own programs do from here on is
@@ -133,6 +131,15 @@ impl Bench {
             interrupted: Cell::new(false),
         })
     }
+}
+
+/// What `c1m trace` is to be given for a plain program, up to that one's arguments.
+fn plain_command(which: &str) -> anyhow::Result<Vec<String>> {
+    let program = super::own_program()?.display().to_string();
+    let port = format!("--port={PORT}");
+    Ok([port.as_str(), "--", &program, "plain", which]
+        .map(str::to_owned)
+        .to_vec())
 }
 
 impl Traced {

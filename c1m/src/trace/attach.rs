@@ -110,7 +110,9 @@ impl Tracer {
             out_of_descriptors: false,
         };
         let wanted = |fact| match fact {
-            Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls => filter.foreign,
+            Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls | Fact::RingCalls => {
+                filter.foreign
+            }
             Fact::DropReasons => infers_reasons(&types),
             _ => true,
         };
@@ -132,11 +134,14 @@ impl Tracer {
                 choice.refusals.join("; ")
             );
         }
-        let by_tracepoint = choice
-            .taken
-            .iter()
-            .any(|hook| hook.fact == Fact::SynDrops && hook.backend == Backend::Tracepoint);
-        set_word(&mut ebpf, word::INFERS_SYN_DROPS, by_tracepoint.into())?;
+        let by_tracepoint = |fact| {
+            let mut taken = choice.taken.iter();
+            taken.any(|hook| hook.fact == fact && hook.backend == Backend::Tracepoint)
+        };
+        let infers = by_tracepoint(Fact::SynDrops);
+        set_word(&mut ebpf, word::INFERS_SYN_DROPS, infers.into())?;
+        let by_function = choice.has(Fact::Calls) && !by_tracepoint(Fact::Calls);
+        set_word(&mut ebpf, word::CALLS_BY_FUNCTION, by_function.into())?;
         if filter.foreign {
             name_tree(&mut ebpf)?;
         }

@@ -22,6 +22,9 @@ pub struct KernelTypes {
 /// A listener, or a connection.
 const CONNECTION: &str = "inet_connection_sock";
 
+/// Of a request of io_uring; before 5.19 it lay elsewhere, and the tracepoint did not name the request.
+const RING_RESULT: &str = "cqe.res";
+
 /// Where a field lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field {
@@ -91,6 +94,11 @@ impl KernelTypes {
         self.field("pt_regs", "orig_ax").is_some()
     }
 
+    /// Whether a request of io_uring can be asked for its result when the ring's owner is told of it.
+    pub fn has_ring_results(&self) -> bool {
+        self.field("io_kiocb", RING_RESULT).is_some()
+    }
+
     /// The values of an enum by number, without their common `prefix`; empty if this kernel lacks it.
     pub fn enum_names(&self, name: &str, prefix: &str) -> BTreeMap<u32, String> {
         let values = self.blob.find(kind::ENUM, name);
@@ -112,7 +120,7 @@ impl KernelTypes {
             self.field(of, path)
                 .with_context(|| format!("this kernel's BTF has no {of}.{path}"))
         };
-        let may = |of: &str, path: &str| self.field(of, path).map_or(ABSENT, |its| its.offset);
+        let may = |of: &str, path: &str| self.may(of, path);
         let syncookies = need("net", "ipv4.sysctl_tcp_syncookies")?;
         let protocol = need("sock", "sk_protocol")?;
         Ok(Offsets {
@@ -171,7 +179,29 @@ impl KernelTypes {
             regs_second: may("pt_regs", "si"),
             req_listener: may("sock_common", "skc_listener"),
             neigh_last: may("neighbour", "arp_queue.prev"),
+            ..self.ring_offsets()
         })
+    }
+
+    /// Those of what a request of io_uring holds, the others 0.
+    fn ring_offsets(&self) -> Offsets {
+        let may = |of: &str, path: &str| self.may(of, path);
+        Offsets {
+            ring_result: may("io_kiocb", RING_RESULT),
+            ring_opcode: may("io_kiocb", "opcode"),
+            ring_file: may("io_kiocb", "file"),
+            ring_async_data: may("io_kiocb", "async_data"),
+            ring_async_address: may("io_async_msghdr", "addr"),
+            ring_connect_address: may("io_connect", "addr"),
+            ring_socket_domain: may("io_socket", "domain"),
+            ring_socket_type: may("io_socket", "type"),
+            ..Offsets::default()
+        }
+    }
+
+    /// Where a field lies that this kernel may lack.
+    fn may(&self, of: &str, path: &str) -> u32 {
+        self.field(of, path).map_or(ABSENT, |its| its.offset)
     }
 
     /// A field by its path, through anonymous structs and unions.

@@ -52,6 +52,8 @@ pub enum Fact {
     PortsInTimeWait,
     /// System calls of a traced command that failed before there was a connection.
     Calls,
+    /// The same calls, made by io_uring.
+    RingCalls,
     /// Files refused at fs.file-max.
     FilesRefused,
     /// Descriptors refused at RLIMIT_NOFILE.
@@ -80,6 +82,7 @@ impl Fact {
                 | Self::TimeWaitRefused
                 | Self::PortsInTimeWait
                 | Self::Calls
+                | Self::RingCalls
                 | Self::FilesRefused
                 | Self::DescriptorsRefused
         )

@@ -46,6 +46,9 @@ impl Kernel<'_> {
                     Some(_) if name == "sys_exit" && !self.types.has_call_registers() => {
                         Some("arguments are gone when a call returns")
                     }
+                    Some(_) if name == "io_uring_complete" && !self.types.has_ring_results() => {
+                        Some("tells no request on this kernel")
+                    }
                     Some(_) => None,
                 }
             }

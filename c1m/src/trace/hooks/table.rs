@@ -515,6 +515,17 @@ pub static HOOKS: &[Hook] = &[
         without: "why a program's socket(), bind() or connect() failed at once",
     },
     Hook {
+        fact: Fact::RingCalls,
+        backend: Backend::Tracepoint,
+        parts: &[
+            tracepoint("ring_complete", "io_uring_complete", 3),
+            tracepoint("process_fork", "sched_process_fork", 2),
+            optional(tracepoint("process_exit", "sched_process_exit", 1)),
+        ],
+        cost: Cost::OnFailure,
+        without: "why a program's socket(), bind(), connect() or accept() by io_uring failed at once",
+    },
+    Hook {
         fact: Fact::FilesRefused,
         backend: Backend::Fentry,
         parts: &[part(

@@ -86,6 +86,8 @@ pub(super) const TOLD_BY_CHILD: &[&str] = &[
 
 /// Labs that need what older kernels lack, and from which on they run: before, they must be skipped.
 pub(super) const RUNS_FROM: &[(&str, [u32; 2])] = &[
+    // IORING_OP_SOCKET
+    ("io-uring", [5, 19]),
     // reuseport_migrate_sock
     ("listener-gone-migrate", [5, 14]),
     ("listener-closed-migrate", [5, 14]),
