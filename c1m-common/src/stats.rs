@@ -72,7 +72,7 @@ pub mod pair {
     pub const COUNT: usize = 4;
 }
 
-/// One end's life in numbers; `ends[0]` of [`Stats`] is the client's, `ends[1]` the server's.
+/// One end's life in numbers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndStats {
@@ -110,6 +110,8 @@ pub struct EndStats {
 pub struct Stats {
     /// The client's ends, then the server's.
     pub ends: [EndStats; 2],
+    /// The same of what another program than usual handled, for that one was busy: it may be in the middle of counting.
+    pub ends_again: [EndStats; 2],
     /// SYNs dropped by a listener, by [`syn_drop`] class.
     pub syn_drops: [u64; syn_drop::COUNT],
     /// SYNs that a listener took in, answered or not.
@@ -128,6 +130,8 @@ pub struct Stats {
     pub handled: [u64; 2],
     /// The same, as each saw the other's: what it has more was skipped by the kernel.
     pub seen: [u64; 2],
+    /// Of what was skipped, what another program handled.
+    pub handled_again: [u64; 2],
     /// What belongs to no attempt, by [`event`].
     pub events: [u64; event::COUNT],
     /// Events that the second program of a [`pair`] took.
@@ -136,7 +140,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 32 + 48 + 32);
+    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 48 + 32);
 };
 
 impl EndStats {
@@ -173,10 +177,10 @@ impl EndStats {
 impl Stats {
     /// State transitions that the kernel did not show to the program that handles them.
     pub fn transitions_lost(&self) -> u64 {
-        self.seen
-            .iter()
-            .zip(&self.handled)
-            .map(|(seen, handled)| seen.saturating_sub(*handled))
+        let handled = self.handled.iter().zip(&self.handled_again);
+        let handled = handled.map(|(usual, again)| usual + again);
+        let seen = self.seen.iter().zip(handled);
+        seen.map(|(seen, handled)| seen.saturating_sub(handled))
             .sum()
     }
 
@@ -186,10 +190,11 @@ impl Stats {
         self.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] += syns;
     }
 
-    /// Adds another CPU's.
+    /// Adds another CPU's. What is in `ends_again` there goes to `ends` here.
     pub fn add(&mut self, other: &Self) {
-        for (sum, more) in self.ends.iter_mut().zip(&other.ends) {
-            sum.add(more);
+        for (end, sum) in self.ends.iter_mut().enumerate() {
+            sum.add(&other.ends[end]);
+            sum.add(&other.ends_again[end]);
         }
         let pairs = |sums: &mut [u64], more: &[u64]| {
             for (sum, more) in sums.iter_mut().zip(more) {
@@ -204,6 +209,7 @@ impl Stats {
         self.generations_lost += other.generations_lost;
         pairs(&mut self.handled, &other.handled);
         pairs(&mut self.seen, &other.seen);
+        pairs(&mut self.handled_again, &other.handled_again);
         pairs(&mut self.events, &other.events);
         pairs(&mut self.twins, &other.twins);
         self.ack_failures += other.ack_failures;

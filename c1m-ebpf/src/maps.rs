@@ -135,6 +135,8 @@ pub(crate) struct Window {
     pub(crate) neighbour: [u32; 4],
     /// Why the last SYN was dropped.
     pub(crate) tally: Tally,
+    /// Which of the two state programs are in the middle of an event; known only where they can be preempted.
+    pub(crate) state_busy: [u32; 2],
     /// The segments whose end the first program of a [`pair`](c1m_common::stats::pair) has seen, and its twin not yet.
     pub(crate) marks: [[u64; MARKS]; pair::COUNT],
 }

@@ -17,6 +17,7 @@ mod retransmit;
 mod ring;
 mod state;
 mod teardown;
+mod transition;
 mod twin;
 
 pub(crate) use call::Pending;

@@ -1,28 +1,15 @@
-//! State changes of both ends.
+//! State changes of both ends: which program looks at which.
 
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use c1m_common::{
-    config::{changed, phase},
-    fact::end_flag,
-    state::*,
-    stats::{EndStats, event, hook},
-    tuple::Tuple,
-};
+use c1m_common::{config::phase, state::*, stats::event};
 
+use super::transition::{Usual, changed_state, count_opened, is_opened};
 use crate::{
-    fold::{
-        NOBODY, end, entry, entry_of, existing, has_entries, no_longer_deferred, note_changed,
-        now_ns,
-    },
-    kernel::{
-        Object, Ptr, Side, Typed, current_is_exiting, fill_tuple, is_tcp, syn_sequence,
-        traced_common, traced_side, untyped_argument,
-    },
+    fold::has_entries,
+    kernel::{Object, Typed, untyped_argument},
     listeners::{add_listener, port_of, remove_listener},
-    maps::{config, offset, phase, stats},
+    maps::{config, offset, phase, stats, window},
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, for what a program
@@ -30,63 +17,112 @@ use crate::{
 ///
 /// The kernel skips a program that already runs on this CPU: what the network does in an interrupt while a
 /// program's own call is being looked at would be lost. So two programs share the tracepoint, and each
-/// returns at once from what is the other's.
+/// returns at once from what is the other's. Where they can be preempted, either may be skipped for what is its own: the
+/// next in line finds it busy, and takes that.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_by_program(ctx: BtfTracePointContext) -> i32 {
-    let Some(change) = Change::of(&ctx) else {
-        return 0;
-    };
-    let Some(stats) = stats() else { return 0 };
+    set_busy(BY_PROGRAM, 1);
+    let _ = first_in_line(&ctx);
+    set_busy(BY_PROGRAM, 0);
+    0
+}
+
+#[inline(always)]
+fn first_in_line(ctx: &BtfTracePointContext) -> Option<()> {
+    let change = Change::of(ctx)?;
+    let stats = stats()?;
     if change.is_by_network() {
         count(&mut stats.seen[BY_NETWORK]);
-        return 0;
+    } else {
+        count(&mut stats.handled[BY_PROGRAM]);
+        change.tell_of_program(ctx, Usual::Yes);
     }
-    count(&mut stats.handled[BY_PROGRAM]);
-    match (change.from, change.to) {
-        (_, LISTEN) => {
-            let sk = untyped_argument(&ctx, 0);
-            if add_listener(sk.0) != 0
-                && let Some(port) = port_of(sk)
-            {
-                debug!(
-                    &ctx,
-                    "port {} of namespace {} has a listener", port.port, port.namespace
-                );
-            }
-        }
-        (LISTEN, _) => {
-            let sk = untyped_argument(&ctx, 0);
-            if remove_listener(sk.0) != 0
-                && let Some(port) = port_of(sk)
-            {
-                if phase() == phase::RUNNING {
-                    stats.events[event::LISTENER_CLOSED] += 1;
-                }
-                debug!(
-                    &ctx,
-                    "port {} of namespace {} has lost a listener", port.port, port.namespace
-                );
-            }
-        }
-        _ => change.tell(&ctx),
-    }
-    0
+    Some(())
 }
 
 /// The same tracepoint, for what the network does to a socket, a server's child above all.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_by_network(ctx: BtfTracePointContext) -> i32 {
-    let Some(change) = Change::of(&ctx) else {
-        return 0;
-    };
-    let Some(stats) = stats() else { return 0 };
+    set_busy(BY_NETWORK, 1);
+    let _ = second_in_line(&ctx);
+    set_busy(BY_NETWORK, 0);
+    0
+}
+
+#[inline(always)]
+fn second_in_line(ctx: &BtfTracePointContext) -> Option<()> {
+    let change = Change::of(ctx)?;
+    let stats = stats()?;
+    let first_was_skipped = is_busy(BY_PROGRAM);
     if change.is_by_network() {
+        if first_was_skipped {
+            count(&mut stats.seen[BY_NETWORK]);
+        }
         count(&mut stats.handled[BY_NETWORK]);
-        change.tell(&ctx);
+        change.tell(ctx, Usual::Yes);
     } else {
         count(&mut stats.seen[BY_PROGRAM]);
+        if first_was_skipped {
+            count(&mut stats.handled_again[BY_PROGRAM]);
+            change.tell_of_program(ctx, Usual::No);
+        }
+    }
+    Some(())
+}
+
+/// The third in line, where the others can be preempted.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn set_state_again(ctx: BtfTracePointContext) -> i32 {
+    if is_busy(BY_NETWORK) {
+        let _ = third_in_line(&ctx);
     }
     0
+}
+
+#[inline(always)]
+fn third_in_line(ctx: &BtfTracePointContext) -> Option<()> {
+    let change = Change::of(ctx)?;
+    let stats = stats()?;
+    let first_was_skipped = is_busy(BY_PROGRAM);
+    if change.is_by_network() {
+        if first_was_skipped {
+            count(&mut stats.seen[BY_NETWORK]);
+        }
+        count(&mut stats.handled_again[BY_NETWORK]);
+        change.tell(ctx, Usual::No);
+    } else {
+        // As the second would have.
+        count(&mut stats.seen[BY_PROGRAM]);
+        if first_was_skipped {
+            count(&mut stats.handled_again[BY_PROGRAM]);
+            change.tell_of_program(ctx, Usual::No);
+        }
+    }
+    Some(())
+}
+
+/// Notes that a state program begins or ends.
+#[inline(always)]
+fn set_busy(which: usize, busy: u32) {
+    if config!(preemptible_tracepoints) != 0
+        && let Some(window) = window()
+    {
+        // SAFETY: a word of this CPU's, which the program does not leave. Volatile: the others read it.
+        unsafe { (&raw mut window.state_busy[which]).write_volatile(busy) };
+    }
+}
+
+/// Whether a state program is in the middle of another event on this CPU: then the kernel has skipped it for this one. (Whoever
+/// is preempted between two programs, and finds one busy by then that was not, is counted twice: it would have to happen within
+/// a microsecond, twice.)
+#[inline(always)]
+fn is_busy(which: usize) -> bool {
+    if config!(preemptible_tracepoints) == 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    window()
+        .is_some_and(|window| unsafe { (&raw const window.state_busy[which]).read_volatile() != 0 })
 }
 
 /// A transition.
@@ -120,31 +156,52 @@ impl Change {
         }
     }
 
-    /// Counts and folds it. As long as nothing has gone wrong, one more connection is one more in a counter.
+    /// Counts and folds what a program did.
     #[inline(always)]
-    fn tell(&self, ctx: &BtfTracePointContext) {
-        let opened = is_opened(self.from, self.to);
-        if opened && phase() == phase::RUNNING && !has_entries() {
-            let _ = count_opened(self.sk);
-        } else {
-            let sk = untyped_argument(ctx, 0);
-            changed_state(sk.0, self.from.into(), self.to.into());
+    fn tell_of_program(&self, ctx: &BtfTracePointContext, usual: Usual) {
+        match (self.from, self.to) {
+            (_, LISTEN) => {
+                let sk = untyped_argument(ctx, 0);
+                if add_listener(sk.0) != 0
+                    && let Some(port) = port_of(sk)
+                {
+                    debug!(
+                        ctx,
+                        "port {} of namespace {} has a listener", port.port, port.namespace
+                    );
+                }
+            }
+            (LISTEN, _) => {
+                let sk = untyped_argument(ctx, 0);
+                if remove_listener(sk.0) != 0
+                    && let Some(port) = port_of(sk)
+                {
+                    if phase() == phase::RUNNING
+                        && let Some(stats) = stats()
+                    {
+                        stats.events[event::LISTENER_CLOSED] += 1;
+                    }
+                    debug!(
+                        ctx,
+                        "port {} of namespace {} has lost a listener", port.port, port.namespace
+                    );
+                }
+            }
+            _ => self.tell(ctx, usual),
         }
     }
-}
 
-#[inline(always)]
-fn is_opened(from: u8, to: u8) -> bool {
-    matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED))
-}
-
-#[inline(always)]
-fn count_opened(sk: Typed) -> Option<()> {
-    let (side, _) = traced_common(sk)?;
-    if is_tcp(sk) {
-        count_established(&mut stats()?.ends[side as usize]);
+    /// Counts and folds it. As long as nothing has gone wrong, one more connection is one more in a counter.
+    #[inline(always)]
+    fn tell(&self, ctx: &BtfTracePointContext, usual: Usual) {
+        let opened = is_opened(self.from, self.to);
+        if opened && phase() == phase::RUNNING && !has_entries() {
+            let _ = count_opened(self.sk, usual);
+        } else {
+            let sk = untyped_argument(ctx, 0);
+            changed_state(sk.0, self.from.into(), self.to.into(), usual as u32);
+        }
     }
-    Some(())
 }
 
 /// Counts while both programs are there for certain.
@@ -155,169 +212,7 @@ fn count(counter: &mut u64) {
     }
 }
 
-/// Index of what a program did, in `Stats::handled` and `Stats::seen`.
-const BY_PROGRAM: usize = 0;
+/// Index of what a program did, and of the program for it, in `Stats::handled`, `Stats::seen` and `Window::state_busy`.
+pub(super) const BY_PROGRAM: usize = 0;
 /// Index of what the network did.
-const BY_NETWORK: usize = 1;
-
-/// Folds a transition. A global function, the verifier goes through it once and not for each way to it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn changed_state(sk: u64, from: u32, to: u32) -> u32 {
-    let _ = change(Ptr(sk), from as u8, to as u8);
-    0
-}
-
-#[inline(always)]
-fn change(sk: Ptr, from: u8, to: u8) -> Option<()> {
-    let (side, ports) = traced_side(sk)?;
-    if !is_tcp(sk) {
-        return None;
-    }
-    let phase = phase();
-    let stats = &mut stats()?.ends[side as usize];
-    match (from, to) {
-        _ if phase == phase::ATTACHING => {}
-        (FIN_WAIT1, FIN_WAIT2) => stats.fin_wait_2 += 1,
-        (FIN_WAIT2 | CLOSING, CLOSE) => {
-            if sk.read::<u32>(offset!(sk_err))? == 0 {
-                stats.time_wait += 1;
-            }
-        }
-        (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
-            let opened = is_opened(from, to);
-            let mut tuple = NOBODY;
-            fill_tuple(sk, side, ports, &mut tuple)?;
-            if phase != phase::RUNNING {
-                if side == Side::Server && (opened || from == ESTABLISHED) {
-                    let what = if opened {
-                        changed::ESTABLISHED
-                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 {
-                        changed::CLOSED_QUEUED
-                    } else {
-                        changed::CLOSED
-                    };
-                    note_changed(&tuple, what, phase);
-                }
-                return None;
-            }
-            if opened {
-                count_established(stats);
-                established(side, &tuple);
-            } else {
-                let end = Leaving { sk, from, to, side };
-                left(&end, &tuple, stats)?;
-            }
-        }
-        _ => {}
-    }
-    Some(())
-}
-
-/// One more that became ESTABLISHED, and when.
-#[inline(always)]
-fn count_established(stats: &mut EndStats) {
-    stats.established += 1;
-    stats.last_established_ns = now_ns();
-    if stats.first_established_ns == 0 {
-        stats.first_established_ns = stats.last_established_ns;
-    }
-}
-
-/// The entry, if there is one, learns that the attempt got through.
-#[inline(always)]
-fn established(side: Side, tuple: &Tuple) {
-    if let Some(facts) = existing(tuple) {
-        match side {
-            Side::Client => facts.client_established_ns = now_ns(),
-            Side::Server => {
-                facts.server_established_ns = now_ns();
-                no_longer_deferred(facts);
-            }
-        }
-    }
-}
-
-/// A socket that leaves SYN_SENT, SYN_RECV or ESTABLISHED, and for which state.
-struct Leaving {
-    sk: Ptr,
-    from: u8,
-    to: u8,
-    side: Side,
-}
-
-/// A client's socket left SYN_SENT without a connection.
-#[inline(always)]
-fn not_connected(sk: Ptr, tuple: &Tuple) -> Option<()> {
-    let sequence = syn_sequence(sk)?;
-    if sequence != 0 {
-        return entry_of(tuple, sequence, hook::STATE).map(drop);
-    }
-    // Whoever has this tuple lives on: the entry is his.
-    let facts = entry(tuple, hook::STATE)?;
-    facts.unsent = facts.unsent.saturating_add(1);
-    None
-}
-
-/// Counts how a socket left, and keeps the facts of a failure.
-#[inline(always)]
-fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
-    let Leaving { sk, from, to, side } = *leaving;
-    if from == SYN_SENT {
-        stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
-        not_connected(sk, tuple)?;
-    }
-    let err: u32 = sk.read(offset!(sk_err))?;
-    let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
-    // A reset or a time-out sets sk_err before the state; a close by the program does not.
-    let local = to == FIN_WAIT1 || (to == CLOSE && err == 0);
-    let exiting = local && current_is_exiting();
-    let failure = if from != ESTABLISHED {
-        true
-    } else if to == CLOSE_WAIT {
-        stats.closed_by_peer += 1;
-        false
-    } else if no_socket || (to == CLOSE && err != 0 && err != ECONNRESET) {
-        // The one counter that both programs have, which may interrupt each other.
-        stats.failed[if local { BY_PROGRAM } else { BY_NETWORK }] += 1;
-        true
-    } else if !local {
-        stats.reset_by_peer += 1;
-        false
-    } else {
-        if to == FIN_WAIT1 {
-            stats.closed_locally += 1;
-        } else {
-            stats.aborted_locally += 1;
-        }
-        if exiting {
-            stats.exited += 1;
-        }
-        side == Side::Server && (exiting || config!(server_close_is_loss) != 0)
-    };
-    let facts = if failure {
-        entry(tuple, hook::STATE)?
-    } else {
-        existing(tuple)?
-    };
-    let end = end(facts, side);
-    end.err = err as u16;
-    end.from = from;
-    end.to = to;
-    let told =
-        end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY | end_flag::REFUSED_SYNACK);
-    end.flags = told
-        | if local { end_flag::LOCAL } else { 0 }
-        | if exiting { end_flag::EXITING } else { 0 }
-        | if no_socket { end_flag::NO_SOCKET } else { 0 }
-        | if failure { end_flag::FAILURE } else { 0 };
-    // In the context of anybody whom the network interrupted, the process means nothing.
-    end.pid = match local {
-        true => (bpf_get_current_pid_tgid() >> 32) as u32,
-        false => 0,
-    };
-    end.closed_ns = now_ns();
-    Some(())
-}
-
-const ECONNRESET: u32 = 104;
+pub(super) const BY_NETWORK: usize = 1;

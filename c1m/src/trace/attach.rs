@@ -23,7 +23,7 @@ use super::{
     btf::KernelTypes,
     chosen,
     hooks::{Backend, Choice, Fact},
-    load::{Kernel, Loader},
+    load::{Kernel, Loader, has_preemptible_tracepoints},
     preflight::{self, OBJECT},
     read::{Names, PLACES},
     say,
@@ -294,17 +294,6 @@ fn infers_reasons(types: &KernelTypes) -> bool {
     types
         .tracepoint_args("kfree_skb")
         .is_some_and(|args| args < 3)
-}
-
-/// Whether tracepoints can be preempted: since Linux 7.0 `__DO_TRACE` holds SRCU instead. No type tells.
-fn has_preemptible_tracepoints() -> bool {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    let major = release
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
-    major.is_some_and(|major: u32| major >= 7)
 }
 
 /// The kernel side's configuration.

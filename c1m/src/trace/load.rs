@@ -22,6 +22,17 @@ use crate::netns::Netns;
 /// Where a kernel that has kprobes lists them as a source of events.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
+/// Whether tracepoints can be preempted: since Linux 7.0 `__DO_TRACE` holds SRCU instead. No type tells.
+pub fn has_preemptible_tracepoints() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let major = release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    major.is_some_and(|major: u32| major >= 7)
+}
+
 /// What the running kernel says of itself.
 #[derive(Clone, Copy)]
 pub struct Kernel<'a> {
@@ -35,6 +46,9 @@ impl Kernel<'_> {
     /// Why a part cannot be attached here; none if it seems that it can.
     pub fn lacks(&self, part: &Part) -> Option<&'static str> {
         match part.point {
+            _ if part.program == "set_state_again" && !has_preemptible_tracepoints() => {
+                Some("not needed on this kernel: no program is preempted")
+            }
             Point::Tracepoint(name) | Point::Typed(name) => {
                 match self.types.tracepoint_args(name) {
                     None => Some("not on this kernel"),

@@ -127,8 +127,10 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
     }
     match context.names.drop_reason_name(drop) {
         "NO_SOCKET" => Cause::Refused,
-        // Another host's answer may come from TIME_WAIT as well.
-        "TCP_INVALID_SYN" if drop.location == 0 && !context.sight.server_end => {
+        // Told by the answer alone, which may come from TIME_WAIT as well: on another host, or where nothing tells that.
+        "TCP_INVALID_SYN"
+            if drop.location == 0 && !(context.sight.server_end && context.sight.drops) =>
+        {
             Cause::NotObservable
         }
         "TCP_INVALID_SYN" => Cause::StaleEstablished,

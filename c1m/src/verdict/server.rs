@@ -147,9 +147,13 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
         return false;
     }
     let drop = &facts.skb_drops[segment::ACK];
-    let full = drop.flags & drop_flag::RX_LISTENER != 0 && !is_cookie(drop, context);
-    let half_open =
-        ends.client_stands || facts.client.from == ESTABLISHED || facts.client.resets_received > 0;
+    let by_cookie = is_cookie(drop, context);
+    let full = drop.flags & drop_flag::RX_LISTENER != 0 && !by_cookie;
+    // A client that takes the listener's RST is seen to leave ESTABLISHED, unless it has closed before, or its server has: then
+    // its ACK was a last one. (Five minutes after the boot `tcp_synq_no_recent_overflow` takes any for one with a cookie.)
+    let half_open = ends.client_stands
+        || facts.client.from == ESTABLISHED
+        || !by_cookie && facts.client.resets_received > 0;
     full || half_open || ends.server == ServerEnd::Request
 }
 

@@ -175,7 +175,14 @@ fn an_ack_of_a_connection_long_gone_is_no_invalid_syncookie() {
         ..sight()
     };
     server_with(cookies, stray, ServerEnd::Absent, ServerVerdict::Stray);
+    // Its client had closed, or its server had.
     stray.client.resets_received = 1;
+    server(stray, ServerEnd::Absent, ServerVerdict::Stray);
+    server_with(cookies, stray, ServerEnd::Absent, ServerVerdict::Stray);
+    stray.client = End {
+        resets_received: 1,
+        ..left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0)
+    };
     server(stray, ServerEnd::Absent, ServerVerdict::Stray);
     let invalid = ServerVerdict::NeverEstablished(Cause::CookieInvalid);
     server_with(cookies, stray, ServerEnd::Absent, invalid);

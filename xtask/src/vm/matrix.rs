@@ -228,8 +228,9 @@ fn is_only_blind(told: &str, wrong: &str) -> bool {
     let expected = told.split("found").next().unwrap_or("");
     let of_blindness = |difference: &str| {
         let (what, numbers) = difference.split_once(": ").unwrap_or((difference, ""));
-        // A sum of the record, or its row.
-        let what = what.replace(' ', "-");
+        // A sum of the record, or its row, or a place in that.
+        let row = what.split_once(" at ").map_or(what, |(row, _)| row);
+        let what = row.replace(' ', "-");
         let mut numbers = numbers
             .split(", not ")
             .map(|n| n.trim().parse::<u64>().ok());

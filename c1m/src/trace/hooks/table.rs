@@ -48,7 +48,10 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::StatesByNetwork,
         backend: Backend::Tracepoint,
-        parts: &[typed("set_state_by_network", "inet_sock_set_state", 3)],
+        parts: &[
+            typed("set_state_by_network", "inet_sock_set_state", 3),
+            optional(typed("set_state_again", "inet_sock_set_state", 3)),
+        ],
         cost: Cost::PerConnection(4),
         without: "who closed a connection, and why",
     },

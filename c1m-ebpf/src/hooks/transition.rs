@@ -1,0 +1,216 @@
+//! What a state change tells of an attempt: counted, and folded where something went wrong.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use c1m_common::{
+    config::{changed, phase},
+    fact::end_flag,
+    state::*,
+    stats::{EndStats, hook},
+    tuple::Tuple,
+};
+
+use super::state::{BY_NETWORK, BY_PROGRAM};
+use crate::{
+    fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
+    kernel::{
+        Ptr, Side, Typed, current_is_exiting, fill_tuple, is_tcp, syn_sequence, traced_common,
+        traced_side,
+    },
+    maps::{config, offset, phase, stats},
+};
+
+/// Whether the usual program handles a transition, or another, for that one is busy: it may be in the middle of counting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usual {
+    No = 0,
+    Yes = 1,
+}
+
+/// The counters of one end.
+#[inline(always)]
+fn ends(side: Side, usual: Usual) -> Option<&'static mut EndStats> {
+    let stats = stats()?;
+    Some(match usual {
+        Usual::Yes => &mut stats.ends[side as usize],
+        Usual::No => &mut stats.ends_again[side as usize],
+    })
+}
+
+/// Whether a socket becomes ESTABLISHED.
+#[inline(always)]
+pub(super) fn is_opened(from: u8, to: u8) -> bool {
+    matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED))
+}
+
+/// One more that became ESTABLISHED.
+#[inline(always)]
+pub(super) fn count_opened(sk: Typed, usual: Usual) -> Option<()> {
+    let (side, _) = traced_common(sk)?;
+    if is_tcp(sk) {
+        count_established(ends(side, usual)?);
+    }
+    Some(())
+}
+
+/// Folds a transition. A global function, the verifier goes through it once and not for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn changed_state(sk: u64, from: u32, to: u32, usual: u32) -> u32 {
+    let usual = if usual != 0 { Usual::Yes } else { Usual::No };
+    let _ = change(Ptr(sk), from as u8, to as u8, usual);
+    0
+}
+
+#[inline(always)]
+fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
+    let (side, ports) = traced_side(sk)?;
+    if !is_tcp(sk) {
+        return None;
+    }
+    let phase = phase();
+    let stats = ends(side, usual)?;
+    match (from, to) {
+        _ if phase == phase::ATTACHING => {}
+        (FIN_WAIT1, FIN_WAIT2) => stats.fin_wait_2 += 1,
+        (FIN_WAIT2 | CLOSING, CLOSE) => {
+            if sk.read::<u32>(offset!(sk_err))? == 0 {
+                stats.time_wait += 1;
+            }
+        }
+        (SYN_SENT | SYN_RECV | ESTABLISHED, _) => {
+            let opened = is_opened(from, to);
+            let mut tuple = NOBODY;
+            fill_tuple(sk, side, ports, &mut tuple)?;
+            if phase != phase::RUNNING {
+                if side == Side::Server && (opened || from == ESTABLISHED) {
+                    let what = if opened {
+                        changed::ESTABLISHED
+                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 {
+                        changed::CLOSED_QUEUED
+                    } else {
+                        changed::CLOSED
+                    };
+                    note_changed(&tuple, what, phase);
+                }
+                return None;
+            }
+            if opened {
+                count_established(stats);
+                established(side, &tuple);
+            } else {
+                let end = Leaving { sk, from, to, side };
+                left(&end, &tuple, stats)?;
+            }
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// One more that became ESTABLISHED, and when.
+#[inline(always)]
+fn count_established(stats: &mut EndStats) {
+    stats.established += 1;
+    stats.last_established_ns = now_ns();
+    if stats.first_established_ns == 0 {
+        stats.first_established_ns = stats.last_established_ns;
+    }
+}
+
+/// The entry, if there is one, learns that the attempt got through.
+#[inline(always)]
+fn established(side: Side, tuple: &Tuple) {
+    if let Some(facts) = existing(tuple) {
+        match side {
+            Side::Client => facts.client_established_ns = now_ns(),
+            Side::Server => {
+                facts.server_established_ns = now_ns();
+                no_longer_deferred(facts);
+            }
+        }
+    }
+}
+
+/// A socket that leaves SYN_SENT, SYN_RECV or ESTABLISHED, and for which state.
+struct Leaving {
+    sk: Ptr,
+    from: u8,
+    to: u8,
+    side: Side,
+}
+
+/// A client's socket left SYN_SENT without a connection.
+#[inline(always)]
+fn not_connected(sk: Ptr, tuple: &Tuple) -> Option<()> {
+    let sequence = syn_sequence(sk)?;
+    if sequence != 0 {
+        return entry_of(tuple, sequence, hook::STATE).map(drop);
+    }
+    // Whoever has this tuple lives on: the entry is his.
+    let facts = entry(tuple, hook::STATE)?;
+    facts.unsent = facts.unsent.saturating_add(1);
+    None
+}
+
+/// Counts how a socket left, and keeps the facts of a failure.
+#[inline(always)]
+fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
+    let Leaving { sk, from, to, side } = *leaving;
+    if from == SYN_SENT {
+        stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
+        not_connected(sk, tuple)?;
+    }
+    let err: u32 = sk.read(offset!(sk_err))?;
+    let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
+    // A reset or a time-out sets sk_err before the state; a close by the program does not.
+    let local = to == FIN_WAIT1 || (to == CLOSE && err == 0);
+    let exiting = local && current_is_exiting();
+    let failure = if from != ESTABLISHED {
+        true
+    } else if to == CLOSE_WAIT {
+        stats.closed_by_peer += 1;
+        false
+    } else if no_socket || (to == CLOSE && err != 0 && err != ECONNRESET) {
+        // The one counter that both programs have, which may interrupt each other.
+        stats.failed[if local { BY_PROGRAM } else { BY_NETWORK }] += 1;
+        true
+    } else if !local {
+        stats.reset_by_peer += 1;
+        false
+    } else {
+        if to == FIN_WAIT1 {
+            stats.closed_locally += 1;
+        } else {
+            stats.aborted_locally += 1;
+        }
+        if exiting {
+            stats.exited += 1;
+        }
+        side == Side::Server && (exiting || config!(server_close_is_loss) != 0)
+    };
+    let facts = if failure {
+        entry(tuple, hook::STATE)?
+    } else {
+        existing(tuple)?
+    };
+    let end = end(facts, side);
+    end.err = err as u16;
+    end.from = from;
+    end.to = to;
+    let told =
+        end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY | end_flag::REFUSED_SYNACK);
+    end.flags = told
+        | if local { end_flag::LOCAL } else { 0 }
+        | if exiting { end_flag::EXITING } else { 0 }
+        | if no_socket { end_flag::NO_SOCKET } else { 0 }
+        | if failure { end_flag::FAILURE } else { 0 };
+    // In the context of anybody whom the network interrupted, the process means nothing.
+    end.pid = match local {
+        true => (bpf_get_current_pid_tgid() >> 32) as u32,
+        false => 0,
+    };
+    end.closed_ns = now_ns();
+    Some(())
+}
+
+const ECONNRESET: u32 = 104;
