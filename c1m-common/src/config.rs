@@ -99,10 +99,14 @@ pub struct Config {
     pub cgroup_filter_args: u32,
     /// Whether a program at a tracepoint can be preempted (since Linux 7.0).
     pub preemptible_tracepoints: u32,
+    /// Arguments of the `mark_victim` tracepoint: 1, later 2.
+    pub mark_victim_args: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 const _: () =
-    assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 24);
+    assert!(size_of::<Config>() == 32 + 16 + 16 + 32 + 16 * PLACES_MAX + 28 * 4 + 32 + 32);
 
 /// What the words of the `WORDS` map say.
 pub mod word {

@@ -32,7 +32,7 @@ pub mod hook {
     pub const CHILD: usize = 12;
     /// `reqsk_timer_handler`
     pub const TIMER: usize = 13;
-    /// `inet_child_forget`, `tcp_check_oom`
+    /// `inet_child_forget`, `tcp_check_oom`, `mark_victim`
     pub const END: usize = 14;
     /// System calls
     pub const CALL: usize = 15;

@@ -92,6 +92,10 @@ pub(crate) static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(819
 #[map]
 pub(crate) static TREE: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
 
+/// The processes that the OOM killer has chosen.
+#[map]
+pub(crate) static VICTIMS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+
 /// Facts of earlier attempts whose tuple is used again.
 #[map]
 pub(crate) static GENERATIONS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);

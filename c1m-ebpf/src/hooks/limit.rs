@@ -1,13 +1,33 @@
 //! Limits of the host, seen where they refuse something.
 
-use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
-use c1m_common::stats::event;
+use aya_ebpf::{
+    macros::{kretprobe, raw_tracepoint},
+    programs::{RawTracePointContext, RetProbeContext},
+};
+use c1m_common::stats::{event, hook};
 
 use super::function::{at_entry, at_return, is_error, is_false, note_sock, noted_sock};
 use crate::{
-    kernel::{current_inum, is_traced_namespace, traced_side},
-    maps::{folding, stats, window},
+    fold::lose,
+    kernel::{Ptr, current_inum, is_traced_namespace, traced_side},
+    maps::{VICTIMS, config, folding, offset, stats, window},
 };
+
+/// `mark_victim(int pid)`, from 6.9 on `mark_victim(struct task_struct *task, uid_t uid)`: the OOM killer has chosen a process,
+/// any of the host's.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+pub(crate) fn mark_victim(ctx: RawTracePointContext) -> i32 {
+    let pid = match config!(mark_victim_args) {
+        1 => Some(ctx.arg::<u64>(0) as u32),
+        _ => Ptr(ctx.arg(0)).read(offset!(task_tgid)),
+    };
+    if let Some(pid) = pid
+        && VICTIMS.insert(pid, 1, 0).is_err()
+    {
+        lose(hook::END);
+    }
+    0
+}
 
 /// `bool early_drop(struct net *net, unsigned int hash)` of nf_conntrack_core.c: asked only when the table is full; no,
 /// nothing could be thrown out, and the packet is dropped.

@@ -10,6 +10,7 @@ mod life;
 
 pub use context::{Holders, RemedyContext};
 pub use fix::{Fix, Who};
+pub use life::OOM_KILLED;
 
 /// A backlog beyond this is no remedy any more: the program is too slow for the rate.
 const BACKLOG_SENSIBLE: u64 = 65_536;

@@ -954,10 +954,14 @@ pub static TABLE: &[Row] = &[
         client_sees: "end of file, or ECONNRESET",
         server_sees: "a process is gone",
         facts: &["the server's end was closed by an exiting process (PF_EXITING)"],
-        hooks: &["inet_sock_set_state", "the supervisor's wait status"],
+        hooks: &[
+            "inet_sock_set_state",
+            "mark_victim",
+            "the supervisor's wait status",
+        ],
         counter: None,
         recoverable: false,
-        remedy: "find out what ended that pid: its wait status, dmesg for the OOM killer, coredumpctl",
+        remedy: "find out what ended that pid: its wait status, dmesg, coredumpctl; that the OOM killer took it is told",
         lab: Some("server-exited"),
     },
     Row {
@@ -970,10 +974,14 @@ pub static TABLE: &[Row] = &[
         client_sees: "a process is gone",
         server_sees: "end of file, or ECONNRESET",
         facts: &["the client's end was closed by an exiting process (PF_EXITING)"],
-        hooks: &["inet_sock_set_state", "the supervisor's wait status"],
+        hooks: &[
+            "inet_sock_set_state",
+            "mark_victim",
+            "the supervisor's wait status",
+        ],
         counter: None,
         recoverable: false,
-        remedy: "find out what ended that pid: its wait status, dmesg for the OOM killer, coredumpctl",
+        remedy: "find out what ended that pid: its wait status, dmesg, coredumpctl; that the OOM killer took it is told",
         lab: Some("client-exited"),
     },
     Row {

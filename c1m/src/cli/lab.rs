@@ -15,6 +15,8 @@ pub enum Plain {
     Server(ServerArgs),
     /// Makes its calls by io_uring, and has some of them fail
     Ring,
+    /// Takes memory until there is no more
+    Hog,
 }
 
 /// A range of seeds, both ends included.

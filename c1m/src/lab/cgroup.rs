@@ -42,23 +42,28 @@ impl Cgroup {
     /// Makes one that has no memory to give, and does not end who asks for some. Errors: this kernel has no memory
     /// controller, or uses it otherwise, which is a [`Skip`].
     pub(super) fn without_memory() -> anyhow::Result<Self> {
+        let mut group = Self::of_memory(0)?;
         // The first version of the controller can be told to end nobody; many kernels have the second alone, which
         // spares who may not be ended.
-        let Ok(group) = Self::of("cgroup", Some("memory")) else {
-            let mut group = Self::create()?;
-            let files = read(group.root.as_fd(), "cgroup.subtree_control")?;
-            if !files.split_whitespace().any(|name| name == "memory") {
-                write(group.root.as_fd(), "cgroup.subtree_control", "+memory")
-                    .map_err(|error| Skip(format!("no memory controller here: {error}")))?;
-                group.lent = true;
-            }
-            write(group.dir.as_fd(), "memory.max", "0")?;
-            group.kills = true;
+        group.kills = write(group.dir.as_fd(), "memory.oom_control", "1").is_err();
+        Ok(group)
+    }
+
+    /// Makes one that has so many bytes to give. Errors: likewise.
+    pub(super) fn of_memory(bytes: u64) -> anyhow::Result<Self> {
+        let bytes = bytes.to_string();
+        if let Ok(group) = Self::of("cgroup", Some("memory")) {
+            write(group.dir.as_fd(), "memory.limit_in_bytes", &bytes)?;
             return Ok(group);
-        };
-        for (file, value) in [("memory.oom_control", "1"), ("memory.limit_in_bytes", "0")] {
-            write(group.dir.as_fd(), file, value)?;
         }
+        let mut group = Self::create()?;
+        let files = read(group.root.as_fd(), "cgroup.subtree_control")?;
+        if !files.split_whitespace().any(|name| name == "memory") {
+            write(group.root.as_fd(), "cgroup.subtree_control", "+memory")
+                .map_err(|error| Skip(format!("no memory controller here: {error}")))?;
+            group.lent = true;
+        }
+        write(group.dir.as_fd(), "memory.max", &bytes)?;
         Ok(group)
     }
 
@@ -94,6 +99,12 @@ impl Cgroup {
         if self.kills {
             fs::write(format!("/proc/{pid}/oom_score_adj"), "-1000").context("oom_score_adj")?;
         }
+        write(self.dir.as_fd(), "cgroup.procs", &pid.to_string()).context("cgroup.procs")
+    }
+
+    /// Takes a process in, which the OOM killer may have before all others.
+    pub(super) fn expose(&self, pid: u32) -> anyhow::Result<()> {
+        fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").context("oom_score_adj")?;
         write(self.dir.as_fd(), "cgroup.procs", &pid.to_string()).context("cgroup.procs")
     }
 

@@ -78,10 +78,23 @@ pub(super) fn client_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 /// Kills the process of those below `root` that holds most of the `standing` connections of a side, but not all, and
 /// waits until they are gone: which it was, and how many it held.
 pub(super) fn kill_holder(
-    bench: &Bench,
+    bench: &mut Bench,
     root: u32,
     side: Side,
     standing: u64,
+) -> anyhow::Result<(u32, u64)> {
+    end_holder(bench, root, side, standing, |_, victim| {
+        signal(victim, Signal::KILL)
+    })
+}
+
+/// The same in another way.
+pub(super) fn end_holder(
+    bench: &mut Bench,
+    root: u32,
+    side: Side,
+    standing: u64,
+    end: impl FnOnce(&mut Bench, u32) -> anyhow::Result<()>,
 ) -> anyhow::Result<(u32, u64)> {
     let sockets = bench.sockets(&bench.ns, side, ESTABLISHED)?;
     let held = held_by(root, &sockets);
@@ -90,7 +103,7 @@ pub(super) fn kill_holder(
         0 < count && count < standing,
         "one process holds {count} of {standing}: not what the lab meant"
     );
-    signal(victim, Signal::KILL)?;
+    end(bench, victim)?;
     bench.until("its connections are gone", || {
         Ok(bench.clients(ESTABLISHED)? == standing - count)
     })?;

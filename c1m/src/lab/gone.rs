@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::{
     Outcome, Skip,
-    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns},
+    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns, sent_again},
     bench::{Bench, ESTABLISHED, PORT},
     foreign::Foreign,
     process::Place,
     truth::Truth,
+    witness::Witness,
 };
 use crate::trace::symbols::Symbols;
 
@@ -73,6 +74,7 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
     }
     let target = ([10, 9, 1, 2], PORT).into();
     let mut first = Foreign::listen_shared(Some(&far), target, 1024)?;
+    let witness = Witness::new()?;
     let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 60s");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, ATTEMPTS)?;
@@ -89,6 +91,7 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
             bench.until("the other listener accepts them", || {
                 Ok(second.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
             })?;
+            truth.recovered = sent_again(bench, &far, &witness)?;
         }
         _ => bench.until(
             "every client is reset",

@@ -5,13 +5,18 @@ use rustix::process::Signal;
 use super::{
     Outcome,
     bench::{Bench, ESTABLISHED, PORT},
-    close::kill_holder,
+    cgroup::Cgroup,
+    close::{end_holder, kill_holder},
     foreign::Foreign,
+    plain,
     process::{Place, Process},
     traced::Traced,
     truth::Truth,
 };
-use crate::{causes::remedy::Who, ledger::census::Side};
+use crate::{
+    causes::remedy::{OOM_KILLED, Who},
+    ledger::census::Side,
+};
 
 /// A server accepts some, and closes its listener with the rest in the accept queue.
 pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -92,6 +97,31 @@ pub(super) fn server_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let run = traced.finish(bench)?;
     let mut truth = Truth::of(ATTEMPTS, &[("server-exited", count)]);
     truth.places = vec![("server-exited", format!("pid {victim}"), count)];
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The OOM killer takes one, whose control group another process leaves without memory.
+pub(super) fn server_exited_oom(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 120;
+    let group = Cgroup::of_memory(plain::HOG_BYTES / 4)?;
+    let (server, traced) = workers_hold(bench, ATTEMPTS)?;
+    let mut hog = None;
+    let by_oom = |bench: &mut Bench, victim| {
+        group.expose(victim)?;
+        let place = Place {
+            cgroup: Some(&group),
+            ..Place::default()
+        };
+        hog = Some(bench.start("hog", &["plain".to_owned(), "hog".to_owned()], place)?);
+        Ok(())
+    };
+    let (victim, count) = end_holder(bench, server.pid(), Side::Server, ATTEMPTS, by_oom)?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    drop(hog);
+    let mut truth = Truth::of(ATTEMPTS, &[("server-exited", count)]);
+    truth.places = vec![("server-exited", format!("pid {victim}"), count)];
+    truth.words = vec![("server-exited", format!("pid {victim} ({OOM_KILLED})"))];
     Ok(vec![Outcome { truth, run }])
 }
 

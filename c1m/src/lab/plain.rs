@@ -27,6 +27,8 @@ use crate::{
 pub(super) const BASE_FDS: u64 = 4;
 /// What a client says when every attempt has an answer, or was given up.
 pub(super) const SETTLED: &str = "every attempt has an end";
+/// How much memory a hog asks for.
+pub(super) const HOG_BYTES: u64 = 64 << 20;
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
 /// How long a server that may open no more files waits before it looks again.
@@ -44,6 +46,7 @@ pub fn run(what: Plain) -> anyhow::Result<u8> {
         Plain::Client(args) => client(&args)?,
         Plain::Server(args) => server(&args)?,
         Plain::Ring => super::ring::program()?,
+        Plain::Hog => hog()?,
     }
     Ok(0)
 }
@@ -183,6 +186,19 @@ impl Client {
             self.sockets[index] = None;
         }
     }
+}
+
+/// Asks for memory until there is no more, or the OOM killer has nobody else to take.
+fn hog() -> anyhow::Result<()> {
+    let memory = rustix::fs::memfd_create(c"hog", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut memory = std::fs::File::from(memory);
+    let step = vec![1; 1 << 20];
+    for _ in 0..HOG_BYTES / step.len() as u64 {
+        if io::Write::write_all(&mut memory, &step).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn server(args: &ServerArgs) -> anyhow::Result<()> {

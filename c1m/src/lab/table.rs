@@ -518,6 +518,12 @@ pub static LABS: &[Lab] = &[
         run: life::server_exited,
     },
     Lab {
+        name: "server-exited-oom",
+        cause: "server-exited",
+        about: "the OOM killer takes one of them: its control group has no memory left",
+        run: life::server_exited_oom,
+    },
+    Lab {
         name: "server-exited-supervisor",
         cause: "server-exited",
         about: "the process that started a server's workers is killed, and they end with it",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     causes::{
         Cause,
-        remedy::{Holders, Remedy, RemedyContext, remedy},
+        remedy::{Holders, OOM_KILLED, Remedy, RemedyContext, remedy},
     },
     ledger::{ATTEMPTS_MAX, Ledger, Loss, census, detail},
     report::{
@@ -156,14 +156,7 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
             time_wait: holders.time_wait,
             fin_wait_2: holders.fin_wait_2,
         }),
-        processes: match loss.pids.is_empty() {
-            true => shared.processes.clone(),
-            false => loss
-                .pids
-                .iter()
-                .map(|pid| named(*pid, &shared.processes))
-                .collect(),
-        },
+        processes: processes(loss, shared),
         ..shared.clone()
     };
     let Remedy { text, fixes } = remedy(cause, &context);
@@ -198,10 +191,24 @@ fn holders(loss: &Loss, frame: &Frame) -> census::Holders {
     sum
 }
 
+/// The processes that a cause met, those first that the OOM killer chose.
+fn processes(loss: &Loss, shared: &RemedyContext) -> Vec<String> {
+    if loss.pids.is_empty() {
+        return shared.processes.clone();
+    }
+    let mut pids: Vec<u32> = loss.pids.iter().copied().collect();
+    pids.sort_by_key(|pid| !shared.victims.contains(pid));
+    pids.into_iter().map(|pid| named(pid, shared)).collect()
+}
+
 /// A process with how it ended, if that is known.
-fn named(pid: u32, ended: &[String]) -> String {
+fn named(pid: u32, shared: &RemedyContext) -> String {
+    if shared.victims.contains(&pid) {
+        return format!("{pid} ({OOM_KILLED})");
+    }
     let pid = pid.to_string();
-    let known = ended
+    let known = shared
+        .processes
         .iter()
         .find(|known| known.split(' ').next() == Some(&pid));
     known.cloned().unwrap_or(pid)

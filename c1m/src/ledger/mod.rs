@@ -128,8 +128,12 @@ impl Ledger {
             loss.targets.insert(case.target);
         }
         if let Some(facts) = case.facts {
-            if facts.server.pid != 0 && loss.pids.len() < NAMED_MAX {
-                loss.pids.insert(facts.server.pid);
+            let end = match cause {
+                Cause::ClientExited => &facts.client,
+                _ => &facts.server,
+            };
+            if end.pid != 0 && loss.pids.len() < NAMED_MAX {
+                loss.pids.insert(end.pid);
             }
             if facts.queue.accept_queue.max(facts.queue.syn_queue)
                 >= loss.queue.accept_queue.max(loss.queue.syn_queue)

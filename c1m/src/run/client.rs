@@ -262,6 +262,7 @@ async fn report(
             timeout_ms: u64::try_from(plan.timeout.as_millis()).ok(),
             nofile: sighting.host.nofile_hard,
             server_nofile,
+            victims: sighting.snapshot.victims,
             host: sighting.host,
             ..RemedyContext::default()
         },

@@ -182,6 +182,7 @@ async fn report(
             listener: Some(ports),
             nofile: None,
             server_nofile,
+            victims: sighting.snapshot.victims,
             host: sighting.host,
             ..RemedyContext::default()
         },

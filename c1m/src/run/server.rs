@@ -166,6 +166,7 @@ async fn report(
             processes: processes.collect(),
             nofile: Some(server.plan().nofile),
             server_nofile,
+            victims: sighting.snapshot.victims,
             host: sighting.host,
             ..RemedyContext::default()
         },

@@ -307,6 +307,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         kfree_skb_args: types.tracepoint_args("kfree_skb").unwrap_or(2),
         consume_skb_args: types.tracepoint_args("consume_skb").unwrap_or(1),
         retransmit_skb_args: types.tracepoint_args("tcp_retransmit_skb").unwrap_or(2),
+        mark_victim_args: types.tracepoint_args("mark_victim").unwrap_or(0),
         send_reset_args: types.tracepoint_args("tcp_send_reset").unwrap_or(2),
         reason_not_specified: names.drop_reason("NOT_SPECIFIED").unwrap_or(0),
         reason_listen_overflow: names.drop_reason("TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),

@@ -44,6 +44,8 @@ pub enum Fact {
     Forgotten,
     /// Connections given up for want of memory.
     OutOfMemory,
+    /// Processes that the OOM killer chose.
+    OomVictims,
     /// Sockets that entered TIME_WAIT.
     TimeWait,
     /// Sockets that found no room for their TIME_WAIT.
@@ -65,7 +67,10 @@ impl Fact {
     pub fn decides(self) -> bool {
         !matches!(
             self,
-            Self::PortsInTimeWait | Self::FilesRefused | Self::DescriptorsRefused
+            Self::OomVictims
+                | Self::PortsInTimeWait
+                | Self::FilesRefused
+                | Self::DescriptorsRefused
         )
     }
 }
@@ -78,6 +83,7 @@ impl Fact {
             Self::OldListeners
                 | Self::Forgotten
                 | Self::OutOfMemory
+                | Self::OomVictims
                 | Self::TimeWait
                 | Self::TimeWaitRefused
                 | Self::PortsInTimeWait

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use anyhow::Context as _;
@@ -147,6 +147,8 @@ pub struct Snapshot {
     pub generations: Vec<(Tuple, Facts)>,
     /// Failed system calls of the traced command, and how often.
     pub calls: HashMap<Call, u64>,
+    /// Processes that the OOM killer chose.
+    pub victims: BTreeSet<u32>,
     /// Counters, all CPUs together.
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
@@ -172,7 +174,7 @@ const HOOK_NAMES: [&str; hook::COUNT] = [
     "tcp_conn_request",
     "tcp_v4_syn_recv_sock",
     "reqsk_timer_handler",
-    "inet_child_forget, tcp_check_oom",
+    "inet_child_forget, tcp_check_oom, mark_victim",
     "system calls",
 ];
 
@@ -187,6 +189,7 @@ impl Tracer {
             facts: facts.unwrap_or_default(),
             generations: self.generations()?,
             calls: self.calls()?,
+            victims: self.victims()?,
             ..Snapshot::default()
         };
         let earlier = snapshot.generations.iter_mut();
@@ -333,6 +336,16 @@ impl Tracer {
             .map(|entry| entry.map(|(call, counts)| (call, counts.iter().sum())))
             .collect::<Result<_, _>>()
             .context("cannot read the map CALLS")
+    }
+
+    fn victims(&self) -> anyhow::Result<BTreeSet<u32>> {
+        let map = self
+            .ebpf
+            .map("VICTIMS")
+            .context("the eBPF object has no map VICTIMS")?;
+        let map = BpfHashMap::<_, u32, u32>::try_from(map)?;
+        let victims: Result<_, _> = map.keys().collect();
+        victims.context("cannot read the map VICTIMS")
     }
 
     fn generations(&mut self) -> anyhow::Result<Vec<(Tuple, Facts)>> {

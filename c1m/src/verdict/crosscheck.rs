@@ -178,6 +178,27 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
     u64::from(is_certain)
 }
 
+/// What may have raised a counter so many times more than the facts explain, in words: events that were not seen whole.
+fn unseen(counter: &Counter, ledger: &Ledger, stats: &Stats, more: u64) -> Option<String> {
+    if counter.exactly.is_none() || more == 0 {
+        return None;
+    }
+    if counter.name == "ListenDrops" {
+        // What a listener did with the final ACKs of these is not known, nor how often each came.
+        let attempts = ledger.lost.get(&Cause::NotObservable)?.count;
+        let (more, attempts) = (thousands(more), thousands(attempts));
+        return Some(format!(
+            "{more} that may be of the {attempts} attempts that are not observable"
+        ));
+    }
+    // Each of these raised one of the counters that tell conditions apart, and which is not known.
+    let syns = stats.syn_drops[syn_drop::UNKNOWN];
+    (more <= syns).then(|| {
+        let (more, syns) = (thousands(more), thousands(syns));
+        format!("{more} of {syns} SYNs whose condition was not seen")
+    })
+}
+
 /// Compares each counter that rows name with what the facts explain of it. Counters that did not move and had no
 /// reason to are left out, and of those that others raise too, the ones that no row needs. Where `sight` lacks what a
 /// listener drops, its counters may rise by more.
@@ -203,25 +224,14 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             _ => 0,
         };
         let explained = explained - doubled;
-        // Each of these raised one of the counters that tell conditions apart, and which is not known.
-        let unseen = match counter.exactly.is_some() && counter.name != "ListenDrops" {
-            true => stats.syn_drops[syn_drop::UNKNOWN],
-            false => 0,
-        };
-        let may_be_unseen = (explained + 1..=explained + unseen).contains(&delta);
+        let unseen = unseen(counter, ledger, stats, delta.saturating_sub(explained));
         let is_told = has_rows || counter.exactly.is_some() && (delta > 0 || explained > 0);
         let mut made_of: Vec<String> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{} {what}", thousands(*count)))
+            .chain(unseen.clone())
             .collect();
-        if may_be_unseen {
-            let some = thousands(delta - explained);
-            made_of.push(format!(
-                "{some} of {} SYNs whose condition was not seen",
-                thousands(unseen)
-            ));
-        }
         if doubled > 0 {
             made_of.push(format!(
                 "less {} that came twice by syncookie, of {} refused of connections that stand",
@@ -234,7 +244,7 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             at: counter.at.slug().to_owned(),
             delta,
             explained,
-            at_least: counter.exactly.is_none() || !sees_listener || may_be_unseen,
+            at_least: counter.exactly.is_none() || !sees_listener || unseen.is_some(),
             made_of: made_of.join(" + "),
         })
     };

@@ -56,7 +56,7 @@ pub struct Sight {
     pub conntrack: bool,
     /// Conntrack dropped packets while the run lasted (its table was full).
     pub conntrack_dropped: bool,
-    /// A listener met ACKs whose syncookie was not valid (`SyncookiesFailed`).
+    /// Listeners sent syncookies, and met ACKs whose cookie was not valid (`SyncookiesSent`, `SyncookiesFailed`).
     pub cookies_failed: bool,
     /// A listener was closed.
     pub listener_closed: bool,

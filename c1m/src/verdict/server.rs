@@ -150,7 +150,7 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     let by_cookie = is_cookie(drop, context);
     let full = drop.flags & drop_flag::RX_LISTENER != 0 && !by_cookie;
     // A client that takes the listener's RST is seen to leave ESTABLISHED, unless it has closed before, or its server has: then
-    // its ACK was a last one. (Five minutes after the boot `tcp_synq_no_recent_overflow` takes any for one with a cookie.)
+    // its ACK was a last one.
     let half_open = ends.client_stands
         || facts.client.from == ESTABLISHED
         || !by_cookie && facts.client.resets_received > 0;

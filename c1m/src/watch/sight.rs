@@ -49,7 +49,10 @@ impl Watch {
             drops_lost: snapshot.drops_lost,
             conntrack_dropped: rose("ConntrackDrop", At::Both)
                 || rose("ConntrackEarlyDrop", At::Both),
-            cookies_failed: rose("TcpExtSyncookiesFailed", At::Server),
+            // For two minutes after the first five of its life a kernel takes every ACK that no socket knows for one with a cookie
+            // (`tcp_synq_no_recent_overflow` of a listener that never overflowed: jiffies pass 0 then). None was sent.
+            cookies_failed: rose("TcpExtSyncookiesFailed", At::Server)
+                && rose("TcpExtSyncookiesSent", At::Server),
             listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
             request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
             synack_retries: host.tcp_synack_retries.unwrap_or(0),

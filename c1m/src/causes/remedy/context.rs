@@ -1,5 +1,7 @@
 //! What a remedy is computed from.
 
+use std::collections::BTreeSet;
+
 use crate::host::Host;
 
 /// Who holds the ports of a source address towards the target, by state.
@@ -40,6 +42,8 @@ pub struct RemedyContext {
     pub holders: Option<Holders>,
     /// The processes concerned, with how each ended where that is known: `4711` or `4711 (signal 9)`.
     pub processes: Vec<String>,
+    /// Those that the OOM killer chose, whatever they met.
+    pub victims: BTreeSet<u32>,
     /// RLIMIT_NOFILE of the process that met it, soft; the host's value is that of c1m itself.
     pub nofile: Option<u64>,
     /// The same of a server's process that has all of its descriptors in use; none if none has.

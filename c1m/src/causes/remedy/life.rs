@@ -3,6 +3,9 @@
 use super::{Fix, Remedy, RemedyContext, Who, power_of_two, processes};
 use crate::report::text::thousands;
 
+/// How a process ended that the OOM killer chose.
+pub const OOM_KILLED: &str = "taken by the OOM killer";
+
 /// Only timestamps tell a new SYN from an old one whose number looks newer.
 pub(super) fn time_wait_hit(context: &RemedyContext) -> Option<Remedy> {
     if context.host.tcp_timestamps != Some(0) {
@@ -88,7 +91,13 @@ pub(super) fn fin_wait_2_timeout(context: &RemedyContext) -> Option<Remedy> {
 
 pub(super) fn exited(context: &RemedyContext) -> Option<Remedy> {
     let which = processes(context)?;
+    if which.contains(OOM_KILLED) {
+        return Some(Remedy::words(format!(
+            "{which}: raise the memory limit of its control group (memory.max, MemoryMax=; dmesg says which one it met), or \
+             let each process hold fewer connections"
+        )));
+    }
     Some(Remedy::words(format!(
-        "find out what ended {which}: its wait status, dmesg for the OOM killer, coredumpctl"
+        "find out what ended {which}: its wait status, dmesg, coredumpctl"
     )))
 }

@@ -414,6 +414,13 @@ pub static HOOKS: &[Hook] = &[
         without: "connections given up for want of memory",
     },
     Hook {
+        fact: Fact::OomVictims,
+        backend: Backend::Tracepoint,
+        parts: &[tracepoint("mark_victim", "mark_victim", 1)],
+        cost: Cost::OnFailure,
+        without: "processes that the OOM killer chose",
+    },
+    Hook {
         fact: Fact::TimeWait,
         backend: Backend::Fentry,
         parts: &[part("f_time_wait", Point::Fentry("tcp_time_wait"))],

@@ -231,3 +231,15 @@ fn syns_whose_condition_was_not_seen_may_be_any_of_those_that_are_counted() {
     assert_eq!(of(15), "ListenOverflows 15 = 10 SYNs: differs");
     assert_eq!(of(9), "ListenOverflows 9 = 10 SYNs: differs");
 }
+
+#[test]
+fn what_a_listener_did_with_attempts_that_are_not_observable_may_have_raised_its_drops() {
+    let rises = rises(&[(SERVER, "TcpExtListenDrops", 30)]);
+    let mut ledger = ledger(&[]);
+    let differs = "ListenDrops 30 = : differs";
+    assert_eq!(told(&ledger, &Stats::default(), &rises), [differs]);
+    ledger.lose_unnamed(Cause::NotObservable, 20, "somewhere");
+    let agrees =
+        "ListenDrops 30 >= 30 that may be of the 20 attempts that are not observable: agrees";
+    assert_eq!(told(&ledger, &Stats::default(), &rises), [agrees]);
+}

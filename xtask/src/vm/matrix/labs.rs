@@ -34,7 +34,6 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-cookie", [6, 11]),
     ("listener-gone", [6, 11]),
     ("listener-gone-reuseport", [6, 11]),
-    ("child-failed", [6, 11]),
     ("time-wait-hit", [6, 11]),
     ("time-wait-hit-ipv6", [6, 11]),
     ("stale-established", [6, 11]),
@@ -50,6 +49,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("conntrack-full", NEVER),
     ("no-request-memory", NEVER),
     // tcp_check_req tells a reason.
+    ("child-failed", [6, 15]),
     ("ack-rejected", [6, 15]),
     ("ack-rejected-ipv6", [6, 15]),
     ("ack-rejected-deferred", [6, 11]),
