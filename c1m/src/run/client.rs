@@ -233,13 +233,10 @@ async fn report(
     let context = watch.context(&sighting);
     let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &look_up, &context)?;
     sighting.snapshot.stats.name_drops(named.get());
-    if interrupted {
-        let note = "the socket tables changed while the census was taken";
-        ledger.notes.push(note.to_owned());
-    }
-    ledger
-        .notes
-        .extend(remarks(client, &sighting, as_root && watch.is_traced()));
+    let changed = "the socket tables changed while the census was taken";
+    ledger.notes.extend(interrupted.then(|| changed.to_owned()));
+    let as_root = as_root && watch.is_traced();
+    ledger.notes.extend(remarks(client, &sighting, as_root));
     let holders = holders(&ledger, watch, target)?;
     let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
