@@ -67,7 +67,7 @@ pub mod drop_flag {
     pub const RX_REQUEST: u8 = 1 << 6;
     /// Conntrack had just found its table full (`early_drop` of nf_conntrack_core.c freed nothing).
     pub const CONNTRACK_FULL: u8 = 1 << 7;
-    /// This kernel gives no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) is one of [`why`](super::why).
+    /// The kernel gave no drop reason: [`SkbDrop::reason`](super::SkbDrop::reason) is one of [`why`](super::why).
     pub const NO_REASON: u8 = 1 << 5;
 }
 

@@ -215,3 +215,26 @@ impl Stats {
         self.ack_failures += other.ack_failures;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_program_handled_is_counted_and_not_lost() {
+        let mut cpu = Stats {
+            seen: [5, 7],
+            handled: [3, 7],
+            handled_again: [1, 0],
+            ..Stats::default()
+        };
+        cpu.ends[1].established = 3;
+        cpu.ends_again[1].established = 1;
+        assert_eq!(cpu.transitions_lost(), 1);
+        let mut sum = Stats::default();
+        sum.add(&cpu);
+        assert_eq!(sum.transitions_lost(), 1);
+        assert_eq!(sum.ends[1].established, 4);
+        assert_eq!(sum.ends_again, [EndStats::default(); 2]);
+    }
+}

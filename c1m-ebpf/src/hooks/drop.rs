@@ -9,7 +9,7 @@ use c1m_common::{
 };
 
 use super::{
-    event::{Event, decided, is_filtered, tells_why},
+    event::{Event, decided, is_filtered, speaks, tells_why},
     handshake::answered,
     reason::receiver_flags,
     twin,
@@ -169,7 +169,7 @@ impl Freed {
     /// What the kernel says of it, or `why` where it says nothing.
     #[inline(always)]
     fn as_told(&self) -> SkbDrop {
-        let (reason, flags) = if config!(kfree_skb_args) < 3 {
+        let (reason, flags) = if !speaks(self.reason) {
             (
                 self.why.into(),
                 drop_flag::NO_REASON | receiver_flags(self.why),

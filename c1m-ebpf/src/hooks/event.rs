@@ -41,13 +41,25 @@ impl Event {
     }
 }
 
-/// Why the segment is freed, on a kernel whose `kfree_skb` does not say.
+/// Whether the kernel's own reason, or its silence, is to be taken: from 6.11 on it names the receiver besides. Before, it has reasons
+/// for some drops only, and before 5.17 for none.
+#[inline(always)]
+pub(super) fn speaks(reason: u32) -> bool {
+    match config!(kfree_skb_args) {
+        4.. => true,
+        3 => reason != config!(reason_not_specified),
+        _ => false,
+    }
+}
+
+/// Why the segment is freed, where the kernel's `kfree_skb` does not say.
 #[inline(always)]
 pub(super) fn decided(window: &mut Window, event: &Event, header: &Header) -> u8 {
-    if config!(kfree_skb_args) >= 3 {
+    if config!(kfree_skb_args) >= 4 {
         return why::NOT_SEEN;
     }
     match taken(window, event.skb) {
+        _ if speaks(event.reason) => why::NOT_SEEN,
         why::NOT_SEEN if header.is_syn() && is_discarded(event.location) => why::DISCARDED,
         why => why,
     }
@@ -65,7 +77,7 @@ pub(super) fn is_filtered(event: &Event) -> bool {
 /// Whether the kernel says why: by a reason, or, where it has none, by the function, if that has but one.
 #[inline(always)]
 pub(super) fn tells_why(event: &Event) -> bool {
-    if config!(kfree_skb_args) >= 3 {
+    if speaks(event.reason) {
         return event.reason != config!(reason_not_specified);
     }
     let mut i = 0;

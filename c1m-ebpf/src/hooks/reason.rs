@@ -1,4 +1,4 @@
-//! Why a segment is freed, where `kfree_skb` does not say (before Linux 5.17): what a function decided about it waits in
+//! Why a segment is freed, where `kfree_skb` does not say (before Linux 5.17, and of some drops before 6.11): what a function decided about it waits in
 //! the CPU's window for the segment's end. What only one function frees needs no such hook: its place tells.
 
 use aya_ebpf::{
@@ -159,7 +159,7 @@ pub(super) fn answered_by_reset(sk: Ptr, skb: Ptr) {
         // TIME_WAIT answers some of what it does not want; that it does not is known.
         Some(_) => return,
     };
-    if config!(kfree_skb_args) < 3 {
+    if config!(kfree_skb_args) < 4 {
         decide(skb, why);
     }
 }
@@ -196,7 +196,7 @@ pub(super) fn is_discarded(location: u64) -> bool {
 #[inline(always)]
 pub(super) fn challenged(facts: &mut Facts) {
     let last = &facts.skb_drops[segment::SYN];
-    if config!(kfree_skb_args) >= 3 || last.flags & drop_flag::RX_TIME_WAIT != 0 {
+    if config!(reason_invalid_syn) != u32::MAX || last.flags & drop_flag::RX_TIME_WAIT != 0 {
         return;
     }
     let drop = SkbDrop {

@@ -289,11 +289,11 @@ fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {
         .context("cannot name the process whose children are traced")
 }
 
-/// Whether `kfree_skb` gives no reason here, so that functions must tell it.
+/// Whether `kfree_skb` gives no reason here, or not for every drop (before it names the receiver), so that functions must tell it.
 fn infers_reasons(types: &KernelTypes) -> bool {
     types
         .tracepoint_args("kfree_skb")
-        .is_some_and(|args| args < 3)
+        .is_some_and(|args| args < 4)
 }
 
 /// The kernel side's configuration.

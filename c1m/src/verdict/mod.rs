@@ -36,8 +36,10 @@ pub enum Verdict {
 pub struct Sight {
     /// State changes of sockets.
     pub states: bool,
-    /// Drops with their reason.
+    /// Drops, with their reason or without.
     pub drops: bool,
+    /// Also the reason, of each that a socket did not want.
+    pub drop_reasons: bool,
     /// SYNs that a listener dropped.
     pub syns: bool,
     /// Final ACKs that a listener refused.

@@ -78,6 +78,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
     any::<[bool; 17]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
+        drop_reasons: b[1],
         syns: b[2],
         resets: b[3],
         server_end: b[4],

@@ -129,7 +129,7 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         "NO_SOCKET" => Cause::Refused,
         // Told by the answer alone, which may come from TIME_WAIT as well: on another host, or where nothing tells that.
         "TCP_INVALID_SYN"
-            if drop.location == 0 && !(context.sight.server_end && context.sight.drops) =>
+            if drop.location == 0 && !(context.sight.server_end && context.sight.drop_reasons) =>
         {
             Cause::NotObservable
         }
@@ -137,7 +137,7 @@ fn syn_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         // A request of an earlier SYN, with another number, does not take it for its own (`tcp_check_req`).
         "TCP_OVERWINDOW" | "TCP_RFC7323_PAWS" | "TCP_CHECK_REQ" => Cause::StaleEstablished,
         // All else that the function frees a SYN for was looked for.
-        "TCP_DISCARDED" if context.sight.drops => Cause::BadSegment,
+        "TCP_DISCARDED" if context.sight.drop_reasons => Cause::BadSegment,
         "TCP_DISCARDED" => Cause::NotObservable,
         _ => on_the_way(drop, context),
     }

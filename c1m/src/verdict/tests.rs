@@ -34,6 +34,7 @@ fn sight() -> Sight {
     Sight {
         states: true,
         drops: true,
+        drop_reasons: true,
         syns: true,
         acks: true,
         resets: true,

@@ -39,7 +39,9 @@ impl Watch {
         };
         Sight {
             states: has(Fact::States) && has(Fact::StatesByNetwork),
-            drops: has(Fact::Drops) && !lacks(Fact::DropReasons),
+            // Without a reason a drop is one all the same, where any has some.
+            drops: has(Fact::Drops) && (!lacks(Fact::DropReasons) || names("NOT_SPECIFIED")),
+            drop_reasons: !lacks(Fact::DropReasons),
             syns: has(Fact::SynDrops),
             acks: has(Fact::AckRefusals),
             conntrack: has(Fact::ConntrackFull),

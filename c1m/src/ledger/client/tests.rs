@@ -33,6 +33,7 @@ fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
         sight: Sight {
             states: true,
             drops: true,
+            drop_reasons: true,
             syns: true,
             resets: true,
             ..Sight::default()

@@ -4,16 +4,16 @@
 /// observable*, and never in another cause. The other backends are exact everywhere, but for [`FENTRY_LACKS_CHILD`].
 pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // kfree_skb tells a reason.
-    ("qdisc-drop", [5, 17]),
     ("bad-segment", [5, 17]),
-    ("bad-segment-minttl", [5, 17]),
     ("bad-segment-xfrm", [5, 17]),
+    ("stale-established", [5, 17]),
+    ("stale-established-ipv6", [5, 17]),
     ("refused", [5, 17]),
     ("refused-kernel-ports", [5, 17]),
-    // They are refused.
-    ("evidence-lost", [5, 17]),
     ("refused-ipv6", [5, 17]),
     // consume_skb tells where from.
+    ("qdisc-drop", [6, 5]),
+    ("evidence-lost", [6, 5]),
     ("gave-up", [6, 5]),
     ("icmp-error", [6, 5]),
     ("syn-unanswered", [6, 5]),
@@ -29,6 +29,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("random", [6, 5]),
     // kfree_skb tells the receiving socket.
     ("netfilter-in-ack", [6, 11]),
+    ("bad-segment-minttl", [6, 11]),
     ("accept-queue-full-ack", [6, 11]),
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
@@ -36,8 +37,6 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("listener-gone-reuseport", [6, 11]),
     ("time-wait-hit", [6, 11]),
     ("time-wait-hit-ipv6", [6, 11]),
-    ("stale-established", [6, 11]),
-    ("stale-established-ipv6", [6, 11]),
     ("cookie-invalid", [6, 11]),
     ("cookie-invalid-ipv6", [6, 11]),
     ("field-notes", [6, 11]),
@@ -70,6 +69,13 @@ pub(super) const TOLD_BY_CHILD: &[&str] = &[
     "ack-rejected",
     "ack-rejected-ipv6",
     "field-notes",
+    // Of a final ACK that was refused none would be seen, so that silence tells nothing.
+    "gave-up",
+    "icmp-error",
+    "qdisc-drop",
+    "syn-unanswered",
+    "netfilter-in-ack",
+    "evidence-lost",
 ];
 
 /// Labs that need what older kernels lack, and from which on they run: before, they must be skipped.
