@@ -303,6 +303,9 @@ mod tests {
         );
         let (_, count) = seen("5.10.0-46", &[EXACT, BLIND, "1 passed, 1 failed"]);
         assert_eq!((count.passed, count.failed), (2, 0));
+        let with_place = format!("{BLIND}; refused at 127.0.1.2: 0, not 5");
+        let (_, count) = seen("5.10.0-46", &[EXACT, &with_place, "1 passed, 1 failed"]);
+        assert_eq!((count.passed, count.failed), (2, 0));
         let (_, count) = seen("6.1.0-56", &[EXACT, BLIND, "1 passed, 1 failed"]);
         assert_eq!((count.passed, count.failed), (1, 1));
     }
@@ -313,7 +316,7 @@ mod tests {
             WRONG: evidence lost: 64, not 936; not observable: 936, not 0; evidence-lost: 64, not 936; refused: 0, not 64; \
             not-observable: 936, not 0";
         let (shown, count) = seen("5.10.0-46", &[EXACT, told, "1 passed, 1 failed"]);
-        assert!(shown[1].ends_with("not observable before 5.17, as expected"));
+        assert!(shown[1].ends_with("not observable before 6.5, as expected"));
         assert_eq!((count.passed, count.failed), (2, 0));
     }
 
