@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{host, running::Running};
@@ -188,12 +188,18 @@ fn client(ask: &Ask, traced: bool) -> Result<Values> {
     let mut values = Values::new();
     let (mut held, mut most) = (0, 0);
     let end = Instant::now() + LIMIT;
+    let mut said = String::new();
     let headline = loop {
         match running.lines.recv_timeout(LOOK) {
             Ok((_, line)) if line.contains(" attempted ") => break line,
-            Ok(_) => continue,
+            Ok((_, line)) => {
+                said = line;
+                continue;
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(gone) => return Err(gone).context("c1m ended without a table"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                bail!("c1m ended without a table; the last that it said: `{said}`")
+            }
         }
         ensure!(Instant::now() < end, "no table after {} s", LIMIT.as_secs());
         held = (of_server() + host::pss_of_family(running.pid())).saturating_sub(idle);
