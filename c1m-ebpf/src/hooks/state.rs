@@ -44,43 +44,23 @@ fn first_in_line(ctx: &BtfTracePointContext) -> Option<()> {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_by_network(ctx: BtfTracePointContext) -> i32 {
     set_busy(BY_NETWORK, 1);
-    let _ = second_in_line(&ctx);
+    let _ = later_in_line(&ctx, Usual::Yes);
     set_busy(BY_NETWORK, 0);
     0
-}
-
-#[inline(always)]
-fn second_in_line(ctx: &BtfTracePointContext) -> Option<()> {
-    let change = Change::of(ctx)?;
-    let stats = stats()?;
-    let first_was_skipped = is_busy(BY_PROGRAM);
-    if change.is_by_network() {
-        if first_was_skipped {
-            count(&mut stats.seen[BY_NETWORK]);
-        }
-        count(&mut stats.handled[BY_NETWORK]);
-        change.tell(ctx, Usual::Yes);
-    } else {
-        count(&mut stats.seen[BY_PROGRAM]);
-        if first_was_skipped {
-            count(&mut stats.handled_again[BY_PROGRAM]);
-            change.tell_of_program(ctx, Usual::No);
-        }
-    }
-    Some(())
 }
 
 /// The third in line, where the others can be preempted.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_again(ctx: BtfTracePointContext) -> i32 {
     if is_busy(BY_NETWORK) {
-        let _ = third_in_line(&ctx);
+        let _ = later_in_line(&ctx, Usual::No);
     }
     0
 }
 
+/// What comes after the first: `usual` is whether what the network does is this program's own.
 #[inline(always)]
-fn third_in_line(ctx: &BtfTracePointContext) -> Option<()> {
+fn later_in_line(ctx: &BtfTracePointContext, usual: Usual) -> Option<()> {
     let change = Change::of(ctx)?;
     let stats = stats()?;
     let first_was_skipped = is_busy(BY_PROGRAM);
@@ -88,10 +68,13 @@ fn third_in_line(ctx: &BtfTracePointContext) -> Option<()> {
         if first_was_skipped {
             count(&mut stats.seen[BY_NETWORK]);
         }
-        count(&mut stats.handled_again[BY_NETWORK]);
-        change.tell(ctx, Usual::No);
+        count(match usual {
+            Usual::Yes => &mut stats.handled[BY_NETWORK],
+            Usual::No => &mut stats.handled_again[BY_NETWORK],
+        });
+        change.tell(ctx, usual);
     } else {
-        // As the second would have.
+        // The third comes this far only if the second was skipped, and then sees it in its place.
         count(&mut stats.seen[BY_PROGRAM]);
         if first_was_skipped {
             count(&mut stats.handled_again[BY_PROGRAM]);
