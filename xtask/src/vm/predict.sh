@@ -47,7 +47,8 @@ su nobody -s /bin/sh -c "ulimit -n 2000; exec c1m $load --json /run/user/json" >
 kill $!
 wait
 echo "$files_max" >/proc/sys/fs/file-max
-count() { sed -n "s/.*\"slug\":\"$1\"[^}]*\"count\":\([0-9]*\).*/\1/p" /run/user/json; }
+# The record is one line of megabytes: a pattern that is not in it would be tried from each of its bytes to the last.
+count() { tr '{' '\n' </run/user/json | sed -n "s/^\"slug\":\"$1\".*\"count\":\([0-9]*\).*/\1/p"; }
 standing=$(of_table standing) lost=$(count enfile)
 # The last of those that found a file: the server had none left for them.
 waits=$(count accept-starved)
