@@ -30,6 +30,8 @@ pub struct Offsets {
     pub sk_protocol_bytes: u32,
     /// `sock.sk_err`
     pub sk_err: u32,
+    /// `sock.sk_lock.owned`
+    pub sk_lock_owned: u32,
     /// `sock.sk_socket`
     pub sk_socket: u32,
     /// `sock.sk_ack_backlog`
@@ -131,4 +133,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 61 * 4);
+const _: () = assert!(size_of::<Offsets>() == 62 * 4);

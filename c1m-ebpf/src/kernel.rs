@@ -296,6 +296,19 @@ pub(crate) fn sock_state(sk: impl Object) -> Option<u8> {
     sk.read(offset!(skc_state))
 }
 
+/// Whether the network is what closes a socket that leaves for CLOSE: a reset or a time-out sets `sk_err` before the state, a
+/// close by the program does not.
+///
+/// The program may take the error in between (`sock_error`), between two looks at it even. But a program that closes has the
+/// socket locked (`lock_sock`), which the network finds unlocked; and what no program has accepted yet nobody takes an error
+/// of, and a listener that is closed leaves it unlocked (`inet_csk_listen_stop`).
+#[inline(always)]
+pub(crate) fn is_closed_by_network(sk: impl Object) -> bool {
+    sk.read::<u32>(offset!(sk_err)) != Some(0)
+        || sk.read::<u32>(offset!(sk_lock_owned)) == Some(0)
+            && sk.follow(offset!(sk_socket)).is_some()
+}
+
 /// The sequence number of the SYN of a socket in SYN_SENT (`tcp_connect_init`); 0 if it has sent none.
 #[inline(always)]
 pub(crate) fn syn_sequence(sk: Ptr) -> Option<u32> {

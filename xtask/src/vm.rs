@@ -33,14 +33,9 @@ pub(crate) struct Options {
     /// Run what `cargo xtask test` runs: fewer labs, auto everywhere, every backend on the first and the last kernel
     #[arg(long, conflicts_with_all = ["command", "backends"])]
     core: bool,
-    /// Run the labs with each of these backends: all, or a list of auto, fentry, kprobe, tracepoint
-    #[arg(
-        long,
-        value_name = "LIST",
-        default_value = "auto",
-        conflicts_with = "command"
-    )]
-    backends: String,
+    /// Run the labs with each of these backends: all, or a list of auto, fentry, kprobe, tracepoint [default: auto]
+    #[arg(long, value_name = "LIST", conflicts_with = "command")]
+    backends: Option<String>,
     /// Keep what the eBPF programs take on these kernels in docs/programs.tsv, in place of what it says
     #[arg(long, conflicts_with = "command")]
     record: bool,
@@ -51,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MIB", default_value_t = MEMORY_MIB)]
     memory: u32,
     /// How long one machine may run, for each backend; a shell has no limit
-    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES)]
+    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES_OF_ALL)]
     minutes: u64,
     /// What to run inside; for one kernel without it, a shell on the console
     #[arg(last = true, value_name = "COMMAND")]
@@ -119,8 +114,10 @@ fn predictions(limits: Limits) -> Result<Count> {
 
 /// The memory of a machine.
 const MEMORY_MIB: u32 = 2048;
-/// How long it may run.
+/// How long it may run for what `cargo xtask test` has it do.
 const MINUTES: u64 = 10;
+/// How long it may for all labs: those of the newest kernel take some 14.
+const MINUTES_OF_ALL: u64 = 20;
 
 fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -137,7 +134,7 @@ enum Work {
 /// Boots the kernels one after the other. Exits with the command's own status if it is not 0.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let series = kernels::chosen(&options.kernels)?;
-    let backends = backend::chosen(&options.backends)?;
+    let backends = backend::chosen(options.backends.as_deref().unwrap_or("auto"))?;
     let work = work(options, series.len());
     if cfg!(not(target_arch = "x86_64")) {
         bail!(
@@ -196,7 +193,7 @@ fn work(options: &Options, kernels: usize) -> Work {
         || options.core
         || options.record
         || kernels > 1
-        || options.backends != "auto"
+        || options.backends.is_some()
     {
         Work::Labs
     } else {

@@ -21,7 +21,7 @@ use crate::{
         Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence,
         traced_socket,
     },
-    maps::{config, folding, offset},
+    maps::{config, folding, offset, window},
     segment::Header,
 };
 
@@ -166,6 +166,7 @@ fn received(sk: Ptr) -> Option<()> {
     }
     let mut tuple = NOBODY;
     let side = traced_socket(sk, &mut tuple)?;
+    window()?.reset = sk.0;
     let unclaimed = sk.read::<u64>(offset!(sk_socket))? == 0;
     let facts = if sock_state(sk)? == SYN_SENT {
         entry_of(&tuple, syn_sequence(sk)?, hook::RECEIVE_RESET)?

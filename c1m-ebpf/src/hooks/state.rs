@@ -7,9 +7,9 @@ use c1m_common::{config::phase, state::*, stats::event};
 use super::transition::{Usual, changed_state, count_opened, is_opened};
 use crate::{
     fold::has_entries,
-    kernel::{Object, Typed, untyped_argument},
+    kernel::{Typed, is_closed_by_network, untyped_argument},
     listeners::{add_listener, port_of, remove_listener},
-    maps::{config, offset, phase, stats, window},
+    maps::{config, phase, stats, window},
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, for what a program
@@ -128,13 +128,13 @@ impl Change {
         Some(Self { sk, from, to })
     }
 
-    /// Whose it is. A reset or a time-out sets `sk_err` before the state, a close by the program does not.
+    /// Whose it is.
     #[inline(always)]
     fn is_by_network(&self) -> bool {
         match (self.from, self.to) {
             (SYN_RECV | FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK, _)
             | (ESTABLISHED, CLOSE_WAIT) => true,
-            (ESTABLISHED, CLOSE) => self.sk.read::<u32>(offset!(sk_err)) != Some(0),
+            (ESTABLISHED, CLOSE) => is_closed_by_network(self.sk),
             _ => false,
         }
     }

@@ -13,10 +13,10 @@ use super::state::{BY_NETWORK, BY_PROGRAM};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
     kernel::{
-        Ptr, Side, Typed, current_is_exiting, fill_tuple, is_tcp, syn_sequence, traced_common,
-        traced_side,
+        Ptr, Side, Typed, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
+        syn_sequence, traced_common, traced_side,
     },
-    maps::{config, offset, phase, stats},
+    maps::{config, offset, phase, stats, window},
 };
 
 /// Whether the usual program handles a transition, or another, for that one is busy: it may be in the middle of counting.
@@ -160,17 +160,16 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
         not_connected(sk, tuple)?;
     }
-    let err: u32 = sk.read(offset!(sk_err))?;
     let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
-    // A reset or a time-out sets sk_err before the state; a close by the program does not.
-    let local = to == FIN_WAIT1 || (to == CLOSE && err == 0);
+    let local = to == FIN_WAIT1 || (to == CLOSE && !is_closed_by_network(sk));
+    let err = error(leaving, local)?;
     let exiting = local && current_is_exiting();
     let failure = if from != ESTABLISHED {
         true
     } else if to == CLOSE_WAIT {
         stats.closed_by_peer += 1;
         false
-    } else if no_socket || (to == CLOSE && err != 0 && err != ECONNRESET) {
+    } else if no_socket || (to == CLOSE && !local && err != ECONNRESET) {
         // The one counter that both programs have, which may interrupt each other.
         stats.failed[if local { BY_PROGRAM } else { BY_NETWORK }] += 1;
         true
@@ -213,4 +212,19 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     Some(())
 }
 
+/// What ended a socket, as an errno: what its program has taken of it already is what a reset says (`tcp_reset`), if there has
+/// just been one.
+#[inline(always)]
+fn error(leaving: &Leaving, local: bool) -> Option<u32> {
+    let err: u32 = leaving.sk.read(offset!(sk_err))?;
+    if err != 0 || local || window()?.reset != leaving.sk.0 {
+        return Some(err);
+    }
+    Some(match leaving.from {
+        SYN_SENT => ECONNREFUSED,
+        _ => ECONNRESET,
+    })
+}
+
 const ECONNRESET: u32 = 104;
+const ECONNREFUSED: u32 = 111;

@@ -80,6 +80,10 @@ pub struct LabArgs {
     /// How many labs run side by side
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,
+    /// Let CPUs idle while labs run. Otherwise each is kept busy at the lowest priority: a kernel of a virtual machine may run
+    /// no eBPF program in an interrupt that ends a CPU's idleness
+    #[arg(long)]
+    pub let_idle: bool,
     /// Decides the numbers and times of labs that have some to decide: field-notes, random
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

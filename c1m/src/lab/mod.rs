@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 mod ack;
+mod awake;
 mod backlog;
 mod bench;
 mod bpf;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death
 
 use super::{
     LABS, Skip,
+    awake::Awake,
     bench::{Bench, Setup, TIME_MAX},
     fix::Plan,
     host::{self, Keeper},
@@ -67,6 +68,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         "a report is of one lab's runs: name one lab, or keep all records with --records DIR"
     );
     args.outputs.check()?;
+    let _awake = (!args.let_idle).then(Awake::keep);
     let scratch = Scratch::new()?;
     let shop = Shop {
         scratch,

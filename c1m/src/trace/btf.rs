@@ -138,6 +138,7 @@ impl KernelTypes {
             sk_protocol: protocol.offset,
             sk_protocol_bytes: protocol.bytes,
             sk_err: need("sock", "sk_err")?.offset,
+            sk_lock_owned: need("sock", "sk_lock.owned")?.offset,
             sk_socket: need("sock", "sk_socket")?.offset,
             sk_ack_backlog: need("sock", "sk_ack_backlog")?.offset,
             sk_max_ack_backlog: need("sock", "sk_max_ack_backlog")?.offset,

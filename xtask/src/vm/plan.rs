@@ -270,7 +270,7 @@ fn script(backends: &[Backend], labs: Labs) -> String {
             _ => format!(" --hooks {name}"),
         };
         format!(
-            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --list-programs\nc1m lab {labs} --host-wide --jobs {JOBS}{hooks}\n"
+            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --list-programs\nc1m lab {labs} --let-idle --host-wide --jobs {JOBS}{hooks}\n"
         )
     };
     let parts: String = backends.iter().map(part).collect();
@@ -285,7 +285,8 @@ mod tests {
     fn every_backend_has_its_part_of_the_script() {
         let script = script(&[Backend::Auto, Backend::Kprobe], core);
         assert!(script.contains("backend auto'\nc1m trace --list-programs"));
-        let forced = format!("c1m lab {CORE_FORCED} --host-wide --jobs 3 --hooks kprobe\n");
+        let forced =
+            format!("c1m lab {CORE_FORCED} --let-idle --host-wide --jobs 3 --hooks kprobe\n");
         assert!(script.contains(&forced));
     }
 }
