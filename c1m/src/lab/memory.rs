@@ -39,11 +39,11 @@ fn close_under(bench: &mut Bench, scarce: Scarce) -> anyhow::Result<Vec<Outcome>
     let route = Route::new(bench)?;
     let mut server = Foreign::listen(Some(&route.far), FAR.parse()?, 1024)?;
     let mut earlier = match scarce {
-        Scarce::Orphans => Some(Earlier::open(&route)?),
+        Scarce::Orphans => Some(Earlier::open(bench, &route)?),
         Scarce::Memory => None,
     };
     let args =
-        format!("--target {FAR} --sources 10.9.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 60s");
+        format!("--target {FAR} --sources 10.9.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 600s");
     let mut traced = bench.traced_client(Place::default(), Some(&route.far), &args)?;
     let all = 2 * PER_SOURCE;
     bench.until("every connection is accepted", || {
@@ -97,13 +97,15 @@ struct Earlier {
 impl Earlier {
     const COUNT: usize = 60;
 
-    fn open(route: &Route) -> anyhow::Result<Self> {
+    fn open(bench: &Bench, route: &Route) -> anyhow::Result<Self> {
         let target = ([10, 9, 2, 2], PORT + 1).into();
         let mut server = Foreign::listen(Some(&route.far), target, 1024)?;
         let clients = (0..Self::COUNT)
             .map(|_| connect_from(([10, 9, 1, 1], 0).into(), target))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        server.accept(Self::COUNT)?;
+        bench.until("the earlier connections are accepted", || {
+            Ok(server.accept(Self::COUNT)? == Self::COUNT)
+        })?;
         Ok(Self {
             server,
             _clients: clients,

@@ -96,9 +96,10 @@ pub(super) struct Share {
     labs: Labs,
 }
 
-/// The kernels with the same backends each.
+/// The kernels with the same backends each; the newest first, for its labs take the longest.
 pub(super) fn shares(series: &[Series<'_>], backends: &[Backend]) -> (Vec<Share>, Count) {
-    let each = series.iter().map(|series| (*series, backends.to_vec()));
+    let each = series.iter().rev();
+    let each = each.map(|series| (*series, backends.to_vec()));
     fetched(each.collect(), |_| "--all")
 }
 
