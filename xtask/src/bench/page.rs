@@ -119,7 +119,12 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     (
         "programs",
         "What each program takes on this kernel",
-        "By the kernel's own count (`--run-times`), which adds two readings of the clock to each run: an upper bound.",
+        "By the kernel's own count (`--run-times`), which adds two readings of the clock to each run. What the kernel takes to \
+         enter and leave a program is not in it. Both together are what traced ÷ untraced loses. Tried, and kept: plain loads \
+         by type instead of helper calls, most packets told by the state of their socket alone, no tuple and no map as long \
+         as nothing has failed, nothing but a comparison where a segment is consumed elsewhere than in a listener. Left: two \
+         programs for one event, for an interrupt in the middle of one would go unseen, and the state changes that tell \
+         nothing, two of four, which a tracepoint hands over all the same.",
     ),
     (
         "kernels",
