@@ -49,8 +49,7 @@ fn overflow(bench: &mut Bench, cause: &'static str) -> anyhow::Result<Vec<Outcom
     bench.drop_packets(
         "ip saddr 127.0.1.1 tcp dport 8000 tcp flags & (fin|syn|rst|psh|ack) == ack",
     )?;
-    let args =
-        format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --timeout 10s --hold 600s");
+    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --timeout 10s");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until(
         "the first source waits, and the second fills the accept queue",
@@ -85,7 +84,7 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
     bench.sysctl(Some(&far), "net.ipv4.tcp_syncookies", "2")?;
     let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), backlog)?;
     let witness = Witness::new()?;
-    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     release_burst(bench, &far)?;
@@ -96,7 +95,7 @@ pub(super) fn accept_queue_full_cookie(bench: &mut Bench) -> anyhow::Result<Vec<
     bench.until("the queue is accepted", || {
         Ok(server.accept(queue as usize)? == queue as usize)
     })?;
-    let recovered = sent_again(bench, &far, &witness)?.len() as u64;
+    let recovered = sent_again(&standing(bench, &far)?, &witness)?.len() as u64;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let mut truth = Truth::of(ATTEMPTS, &[("accept-queue-full-cookie", ATTEMPTS - queue)]);
@@ -166,20 +165,23 @@ pub(super) fn burst_is_over(bench: &Bench, far: &Netns, attempts: u64) -> anyhow
     })
 }
 
+/// The server's connections, accepted or not.
+pub(super) fn standing(bench: &Bench, far: &Netns) -> anyhow::Result<HashSet<Tuple>> {
+    let sockets = bench.sockets(far, Side::Server, ESTABLISHED)?;
+    Ok(sockets.into_iter().map(|socket| socket.tuple).collect())
+}
+
 /// Which of those that stand sent their SYN more than once, on a machine that took more than 1 s to open all.
 pub(super) fn sent_again(
-    bench: &Bench,
-    far: &Netns,
+    stand: &HashSet<Tuple>,
     witness: &Witness,
 ) -> anyhow::Result<HashSet<Tuple>> {
     let sent = witness.sent()?;
-    let stands = bench.sockets(far, Side::Server, ESTABLISHED)?;
-    let tuples = stands.into_iter().map(|socket| socket.tuple);
-    let again = tuples.filter(|tuple| {
+    let again = stand.iter().filter(|tuple| {
         let source = element(source(tuple));
         sent.get(&source).is_some_and(|&syns| syns > 1)
     });
-    Ok(again.collect())
+    Ok(again.copied().collect())
 }
 
 /// How many IPv4 packets a namespace has sent and received.

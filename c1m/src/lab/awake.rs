@@ -3,7 +3,7 @@
 //! Seen on a paravirtual guest of 6.18 (preemptible kernel, two CPUs): in some of the timer interrupts that end a CPU's
 //! idleness the kernel runs none of the eBPF programs at its tracepoints, for as long as the interrupt's work lasts, and counts
 //! no miss. ftrace's own probe at the same tracepoint sees the events. Of 20 sockets whose timers are due together, a tracer
-//! then sees none: one burst of some 200. On CPUs that do not idle it never happens.
+//! then sees none. On CPUs that did not idle it was never seen.
 
 use std::{
     sync::{

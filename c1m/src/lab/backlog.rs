@@ -23,7 +23,7 @@ pub(super) fn cpu_backlog(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let far = waiting_namespace(bench)?;
     let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
     let args = format!(
-        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 30s --per-ip {ATTEMPTS} --hold 600s"
+        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --timeout 30s --per-ip {ATTEMPTS}"
     );
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     let before = Counters::read(&bench.ns)?;

@@ -17,7 +17,7 @@ const ATTEMPTS: u64 = 30;
 pub(super) fn child_failed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let far = burst_namespace(bench)?;
     let _server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
-    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     takes_any_source(bench, &far)?;

@@ -31,8 +31,7 @@ fn closed_by_server_at(
     const CLOSED: u64 = 20;
     const INHERITED: u64 = 15;
     let mut server = Foreign::listen(None, target.parse()?, 1024)?;
-    let args =
-        format!("--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is accepted", || {
         traced.must_run()?;
@@ -61,8 +60,7 @@ fn closed_by_server_at(
 pub(super) fn client_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 120;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
-    let args =
-        format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --per-worker 50 --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --per-worker 50");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection stands", || {
         traced.must_run()?;
@@ -114,7 +112,7 @@ pub(super) fn end_holder(
 pub(super) fn destroyed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const PER_SOURCE: u64 = 25;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
-    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 600s");
+    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection stands", || {
         traced.must_run()?;

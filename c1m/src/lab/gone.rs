@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     Outcome, Skip,
-    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns, sent_again},
+    ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns, sent_again, standing},
     bench::{Bench, ESTABLISHED, PORT},
     foreign::Foreign,
     process::Place,
@@ -38,7 +38,7 @@ pub(super) fn listener_closed_migrate(bench: &mut Bench) -> anyhow::Result<Vec<O
     bench.sysctl(None, MIGRATE, "1")?;
     let target = ([127, 0, 0, 1], PORT).into();
     let mut first = Foreign::listen_shared(None, target, 1024)?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is in the accept queue", || {
         traced.must_run()?;
@@ -75,7 +75,7 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
     let target = ([10, 9, 1, 2], PORT).into();
     let mut first = Foreign::listen_shared(Some(&far), target, 1024)?;
     let witness = Witness::new()?;
-    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("{BURST_CLIENT} --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, ATTEMPTS)?;
     let mut second = match heir {
@@ -91,7 +91,7 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
             bench.until("the other listener accepts them", || {
                 Ok(second.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
             })?;
-            truth.recovered = sent_again(bench, &far, &witness)?.len() as u64;
+            truth.recovered = sent_again(&standing(bench, &far)?, &witness)?.len() as u64;
         }
         _ => bench.until(
             "every client is reset",

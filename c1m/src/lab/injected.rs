@@ -30,7 +30,7 @@ pub(super) fn of_server(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
 
 fn injected(bench: &mut Bench, matching: &str) -> anyhow::Result<Vec<Outcome>> {
     let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
-    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 600s");
+    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     let all = 2 * PER_SOURCE;
     bench.until("every connection is accepted", || {

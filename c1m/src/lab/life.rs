@@ -23,7 +23,7 @@ pub(super) fn listener_closed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>>
     const ATTEMPTS: u64 = 60;
     const QUEUED: u64 = 35;
     let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is in the accept queue", || {
         traced.must_run()?;
@@ -50,7 +50,7 @@ pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> 
         ..Place::default()
     };
     let server = bench.server(limited, "--backlog 1024 --workers-max 1")?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until(
         "the server is at its limit, and the rest is in the accept queue",
@@ -72,7 +72,7 @@ pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 60;
     const RESET: u64 = 23;
     let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is accepted", || {
         traced.must_run()?;
@@ -140,7 +140,7 @@ pub(super) fn server_exited_supervisor(bench: &mut Bench) -> anyhow::Result<Vec<
 /// A server with several workers, which have accepted all `attempts` of a traced client.
 fn workers_hold(bench: &mut Bench, attempts: u64) -> anyhow::Result<(Process, Traced)> {
     let server = bench.server(Place::default(), "--backlog 1024 --per-worker 50")?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {attempts} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {attempts}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is accepted", || {
         traced.must_run()?;

@@ -63,8 +63,7 @@ fn held_back(
     admitted: RangeInclusive<u64>,
 ) -> anyhow::Result<HeldBack> {
     bench.drop_packets("tcp dport 8000 tcp flags & (fin|syn|rst|psh|ack) == ack")?;
-    let args =
-        format!("--sources 127.0.1.1 --ips 1 --per-ip {attempts} --timeout 800ms --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {attempts} --timeout 800ms");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
 
     bench.until("every SYN is sent", || {
@@ -142,7 +141,7 @@ fn accept_queue_full_at(
     let mut server = Foreign::listen(None, target, backlog)?;
     // One after the other: in a burst, SYNs would find the queue as it is before the final ACKs of others reach it.
     let args = format!(
-        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms --hold 600s"
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     accept_late(bench, &mut traced, &mut server, [ATTEMPTS, admitted])?;
@@ -202,7 +201,7 @@ fn accept_queue_full_shared(
     let mut awake = Foreign::listen_shared(None, target, 1024)?;
     let mut deaf = Foreign::listen_shared(None, target, backlog)?;
     let args = format!(
-        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms --hold 600s"
+        "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     let mut accepted = 0;

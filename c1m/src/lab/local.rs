@@ -114,7 +114,7 @@ pub(super) fn gave_up(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 30;
     let far = bench.second_namespace()?;
     let args = format!(
-        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 500ms --hold 600s"
+        "--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS} --timeout 500ms"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every SYN is sent, to an address that nobody has", || {

@@ -42,8 +42,7 @@ fn close_under(bench: &mut Bench, scarce: Scarce) -> anyhow::Result<Vec<Outcome>
         Scarce::Orphans => Some(Earlier::open(bench, &route)?),
         Scarce::Memory => None,
     };
-    let args =
-        format!("--target {FAR} --sources 10.9.1.1-2 --ips 2 --per-ip {PER_SOURCE} --hold 600s");
+    let args = format!("--target {FAR} --sources 10.9.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), Some(&route.far), &args)?;
     let all = 2 * PER_SOURCE;
     bench.until("every connection is accepted", || {

@@ -42,7 +42,7 @@ pub(super) fn mixed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let mut server = Foreign::listen(None, target, backlog)?;
     let args = format!(
         "--target {target} --sources 10.9.0.1-10 --ips {SOURCES} --per-ip {PER_SOURCE} --in-flight 10000 \
-         --timeout 800ms --unchecked --hold 600s"
+         --timeout 800ms --unchecked"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
 
@@ -129,7 +129,7 @@ pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let events = timeline(&mut injector.dice);
     let args = format!(
         "--sources 127.0.1.1-{SOURCES} --ips {SOURCES} --per-ip {PER_SOURCE} --rate 500/s --timeout 400ms --unchecked \
-         --hold 600s"
+        "
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     for (at, event) in events {

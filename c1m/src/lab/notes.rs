@@ -1,20 +1,20 @@
 //! The story of the field notes: "400,000 asked, 399,300 reached", at the size of a lab.
 
-use std::collections::HashSet;
-
-use c1m_common::tuple::Tuple;
+use anyhow::ensure;
 use rustix::process::Signal;
 
 use super::{
     Outcome,
-    ack::{BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns, sent_again},
-    bench::{Bench, ESTABLISHED},
+    ack::{
+        BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns, sent_again,
+        standing,
+    },
+    bench::Bench,
     dice::Dice,
     process::{Place, Process, descendants, is_stopped, signal},
     truth::Truth,
     witness::Witness,
 };
-use crate::{ledger::census::Side, netns::Netns};
 
 /// A server whose capacity equals the demand, with every setting as the kernel has it, and a burst that
 /// comes while it is busy elsewhere. Then the same with the backlog that the table asks for.
@@ -43,7 +43,7 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     );
     let server = bench.server(place, &args)?;
     let witness = Witness::new()?;
-    let args = format!("{BURST_CLIENT} --per-ip {attempts} --in-flight {attempts} --hold 600s");
+    let args = format!("{BURST_CLIENT} --per-ip {attempts} --in-flight {attempts}");
     let mut traced = bench.traced_client(Place::default(), Some(&far), &args)?;
     release_syns(bench, &far, &mut traced, attempts)?;
     every_process(&server, Signal::STOP);
@@ -56,6 +56,10 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
         Ok(bench.queued(&far)? == admitted)
     })?;
     let at_once = standing(bench, &far)?;
+    ensure!(
+        at_once.len() as u64 == admitted,
+        "the server accepted while it was stopped"
+    );
     every_process(&server, Signal::CONT);
     // A request whose final ACK found the queue full has its SYN-ACK sent again, and then there is room.
     bench.until("the queue is accepted, and no request waits", || {
@@ -63,7 +67,7 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     })?;
     let stand = standing(bench, &far)?;
     // A host that is busy with other things may release the burst late: then every SYN was sent again before.
-    let mut recovered = sent_again(bench, &far, &witness)?;
+    let mut recovered = sent_again(&stand, &witness)?;
     recovered.extend(stand.difference(&at_once));
     traced.interrupt()?;
     let run = traced.finish(bench)?;
@@ -73,12 +77,6 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     let mut truth = Truth::of(attempts, &[("accept-queue-full-cookie", lost)]);
     truth.recovered = recovered.len() as u64;
     Ok(Outcome { truth, run })
-}
-
-/// The server's connections, accepted or not.
-fn standing(bench: &Bench, far: &Netns) -> anyhow::Result<HashSet<Tuple>> {
-    let sockets = bench.sockets(far, Side::Server, ESTABLISHED)?;
-    Ok(sockets.into_iter().map(|socket| socket.tuple).collect())
 }
 
 /// Stops or continues a server and its workers.

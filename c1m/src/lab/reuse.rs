@@ -103,7 +103,7 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
     bench.drop_packets(case.resets_of_first)?;
     let old = server.held.len();
     let args = format!(
-        "--target {target} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout 800ms --hold 600s",
+        "--target {target} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout 800ms",
         case.range
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;

@@ -47,7 +47,7 @@ impl Case {
 
     fn client(&self, timeout: &str) -> String {
         format!(
-            "--target {} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout {timeout} --hold 600s",
+            "--target {} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout {timeout}",
             self.target, self.sources
         )
     }

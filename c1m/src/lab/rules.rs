@@ -139,7 +139,7 @@ pub(super) fn netfilter_in_ack(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>
         0,
         &format!("{ACKS} {HIT_PORTS} counter drop"),
     )?;
-    let args = format!("--ips 1 --per-ip {ATTEMPTS} --hold 600s");
+    let args = format!("--ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every client is established", || {
         traced.must_run()?;

@@ -56,7 +56,7 @@ fn expired(
 }
 
 fn client(target: &str, sources: &str) -> String {
-    format!("--target {target} --sources {sources} --ips 2 --per-ip {PER_SOURCE} --hold 600s")
+    format!("--target {target} --sources {sources} --ips 2 --per-ip {PER_SOURCE}")
 }
 
 /// The server waits for data before it accepts (TCP_DEFER_ACCEPT), and its clients wait for it to speak first. Other
@@ -67,7 +67,7 @@ pub(super) fn deferred(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let target = ([127, 0, 0, 1], PORT).into();
     let mut server = Foreign::listen(None, target, 1024)?;
     server.set(|listener| set_tcp(listener.as_fd(), libc::TCP_DEFER_ACCEPT, WAIT_S))?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {PER_SOURCE} --hold 600s");
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every client stands, and its request waits", || {
         traced.must_run()?;

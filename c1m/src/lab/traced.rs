@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// Starts a client with these arguments under the tracer: `c1m trace -- client`, or a plain one. `also` is traced
-    /// too, beside the lab's own namespace.
+    /// too, beside the lab's own namespace. Without `--hold` it holds until it is interrupted.
     pub(super) fn traced_client(
         &mut self,
         place: Place,
@@ -57,7 +57,11 @@ impl Bench {
         args: &str,
     ) -> anyhow::Result<Traced> {
         let mut words = self.client_command()?;
-        words.extend(self.setup.fixes.args(Who::Client, args));
+        let args = match args.contains("--hold ") {
+            true => args.to_owned(),
+            false => format!("{args} {HOLD}"),
+        };
+        words.extend(self.setup.fixes.args(Who::Client, &args));
         let place = self.place(Who::Client, place);
         self.traced(place, also, words)
     }
@@ -132,6 +136,9 @@ impl Bench {
         })
     }
 }
+
+/// Longer than any lab may take.
+const HOLD: &str = "--hold 600s";
 
 /// What `c1m trace` is to be given for a plain program, up to that one's arguments.
 fn plain_command(which: &str) -> anyhow::Result<Vec<String>> {
