@@ -6,15 +6,17 @@ use std::path::Path;
 use super::{
     Outcome, Skip,
     ack::{BURST_CLIENT, burst_namespace, release_burst, release_syns, sent_again, standing},
-    bench::{Bench, ESTABLISHED, PORT},
+    bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
     foreign::Foreign,
     process::Place,
     truth::Truth,
     witness::Witness,
 };
-use crate::trace::symbols::Symbols;
+use crate::{ledger::census::Side, trace::symbols::Symbols};
 
 const ATTEMPTS: u64 = 40;
+/// For as long a lab closes a listener and lets the SYN-ACKs go, in ms.
+const UNDISTURBED_MS: u32 = 700;
 const MIGRATE: &str = "net.ipv4.tcp_migrate_req";
 
 /// The only listener closes, and then the final ACKs come.
@@ -82,6 +84,13 @@ fn gone(bench: &mut Bench, heir: Heir) -> anyhow::Result<Vec<Outcome>> {
         Heir::None => None,
         _ => Some(Foreign::listen_shared(Some(&far), target, 1024)?),
     };
+    // A SYN that is sent again in between would find no listener, or ask the other for a request.
+    bench.until("no SYN is about to be sent again", || {
+        let connecting = bench.sockets(&bench.ns, Side::Client, SYN_SENT)?;
+        Ok(connecting
+            .iter()
+            .all(|client| client.timer_ms >= UNDISTURBED_MS))
+    })?;
     first.stop_listening();
     release_burst(bench, &far)?;
     let mut truth = Truth::of(ATTEMPTS, &[("listener-gone", ATTEMPTS)]);

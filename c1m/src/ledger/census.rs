@@ -42,6 +42,8 @@ pub struct Socket {
     pub inode: u32,
     /// The timer that runs: 0 none, 1 retransmission or request, 2 keepalive, 3 TIME_WAIT, 4 zero window.
     pub timer: u8,
+    /// When that timer ends, in ms from now.
+    pub timer_ms: u32,
     /// Retransmissions by that timer.
     pub retransmits: u8,
     /// The owner.

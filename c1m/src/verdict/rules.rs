@@ -163,7 +163,7 @@ fn disowned(facts: &Facts, drop: &SkbDrop, context: &Context<'_>) -> Option<Trou
     let sight = &context.sight;
     let expired = match sight.request_timers {
         true => facts.requests_expired > 0,
-        false => facts.synack_retransmits > 0,
+        false => u64::from(facts.synack_retransmits) >= sight.synack_retries.min(FEWEST_RETRIES),
     };
     let met_client = facts.client.resets_received > 0 || facts.client.from == ESTABLISHED;
     (sight.listener_closed && !expired && met_client && drop.count > 0).then_some(Trouble {
@@ -171,6 +171,10 @@ fn disowned(facts: &Facts, drop: &SkbDrop, context: &Context<'_>) -> Option<Trou
         segment: segment::ACK,
     })
 }
+
+/// However full its listener's queue is, a request expires after no fewer SYN-ACKs sent again, unless the host wants fewer of
+/// all (`reqsk_timer_handler`).
+const FEWEST_RETRIES: u64 = 2;
 
 /// Whether a listener took an ACK for one with a syncookie, and refused it.
 pub(super) fn is_cookie(drop: &SkbDrop, context: &Context<'_>) -> bool {

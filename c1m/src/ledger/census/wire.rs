@@ -199,6 +199,7 @@ impl Message<'_> {
             side,
             state: self.0[1],
             timer: self.0[2],
+            timer_ms: field_u32(self.0, 52),
             retransmits: self.0[3],
             receive_queue: field_u32(self.0, 56),
             send_queue: field_u32(self.0, 60),

@@ -173,15 +173,24 @@ fn an_ack_that_no_listener_knows_went_with_one_only_if_one_was_closed() {
     stray.client.resets_received = 1;
     let closed = Sight {
         listener_closed: true,
+        synack_retries: 5,
         ..sight()
     };
     let absent = ServerEnd::Absent;
     server(stray, absent, ServerVerdict::Stray);
     let gone = ServerVerdict::NeverEstablished(Cause::ListenerGone);
     server_with(closed, stray, absent, gone);
+    // Too few for a request to expire after, whatever its listener's queue holds.
+    stray.synack_retransmits = 1;
+    server_with(closed, stray, absent, gone);
     // It may have expired before.
-    stray.synack_retransmits = 2;
     let unseen = ServerVerdict::NeverEstablished(Cause::NotObservable);
+    let one = Sight {
+        synack_retries: 1,
+        ..closed
+    };
+    server_with(one, stray, absent, unseen);
+    stray.synack_retransmits = 2;
     server_with(closed, stray, absent, unseen);
 }
 
