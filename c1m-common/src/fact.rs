@@ -109,6 +109,8 @@ pub mod end_flag {
     pub const OUT_OF_MEMORY: u8 = 1 << 5;
     /// In SYN_SENT it answered a SYN-ACK with an RST.
     pub const REFUSED_SYNACK: u8 = 1 << 6;
+    /// In SYN_SENT it answered an ACK without SYN with an RST.
+    pub const CHALLENGED: u8 = 1 << 7;
 }
 
 /// Drops of one kind of segment of one attempt, by `kfree_skb`.

@@ -91,6 +91,29 @@ pub(crate) fn entry_of(tuple: &Tuple, sequence: u32, hook: usize) -> Option<&'st
     Some(facts)
 }
 
+/// The entry of the attempt whose SYN was answered, or made a request, made if need be. None as [`entry`], and if the tuple has
+/// a newer attempt: a request lives on, and is answered again, when its client has long given up.
+#[inline(always)]
+pub(crate) fn entry_of_answer(
+    tuple: &Tuple,
+    sequence: u32,
+    hook: usize,
+) -> Option<&'static mut Facts> {
+    if let Some(facts) = existing(tuple)
+        && is_older(sequence, facts.generation)
+    {
+        return None;
+    }
+    entry_of(tuple, sequence, hook)
+}
+
+/// Whether a SYN with this sequence number was sent before that of an entry. A tuple's initial numbers grow with time and
+/// begin anew after 274 s (`secure_tcp_seq`); no request lives for half as long.
+#[inline(always)]
+fn is_older(sequence: u32, generation: u32) -> bool {
+    generation != 0 && (sequence.wrapping_sub(generation) as i32) < 0
+}
+
 /// Whether an entry tells of a failure, so that it must outlive its attempt.
 #[inline(always)]
 fn tells(facts: &Facts) -> bool {

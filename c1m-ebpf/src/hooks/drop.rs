@@ -15,7 +15,7 @@ use super::{
     twin,
 };
 use crate::{
-    fold::{NOBODY, ack_refused, entry, entry_of, existing, segment_dropped},
+    fold::{NOBODY, ack_refused, entry, entry_of, entry_of_answer, existing, segment_dropped},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum, sock_inum, sock_state, syn_sequence},
     listeners::{self, NO_QUEUE},
     maps::{FREED, config, folding, offset, stats, window},
@@ -264,7 +264,8 @@ fn synack_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Opt
     if !told || twice || is_without_socket(drop) {
         return None;
     }
-    segment_dropped(entry_of(tuple, sequence, hook::DROP)?, kind::SYNACK, drop);
+    let facts = entry_of_answer(tuple, sequence, hook::DROP)?;
+    segment_dropped(facts, kind::SYNACK, drop);
     Some(())
 }
 
@@ -318,7 +319,7 @@ fn ack_freed(
         return None;
     }
     if !told && !full && receiver.defers && ack.bare {
-        let facts = entry_of(tuple, ack.syn_sequence, hook::DROP)?;
+        let facts = entry_of_answer(tuple, ack.syn_sequence, hook::DROP)?;
         ack_refused(facts, ack_refusal::DEFERRED, &receiver.queue);
         return None;
     }

@@ -4,7 +4,7 @@
 use c1m_common::stats::hook;
 
 use crate::{
-    fold::{NOBODY, entry_of},
+    fold::{NOBODY, entry_of_answer},
     kernel::{Ptr, Side, is_traced_namespace, skb_inum},
     maps::{folding, offset},
     segment::Header,
@@ -63,7 +63,9 @@ fn received(skb: Ptr, v6: bool) -> Option<()> {
     if !is_traced_namespace(skb_inum(skb)?) {
         return None;
     }
-    entry_of(&tuple, syn.sequence, hook::ERROR)?.client.icmp_err = errno;
+    entry_of_answer(&tuple, syn.sequence, hook::ERROR)?
+        .client
+        .icmp_err = errno;
     Some(())
 }
 

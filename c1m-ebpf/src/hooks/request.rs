@@ -16,7 +16,8 @@ use c1m_common::{
 use super::function::{Arguments, at_entry, at_return, is_false, returned};
 use crate::{
     fold::{
-        NOBODY, ack_refused, begin, count_syn_drop, entry, entry_of, has_entries, lose, syn_dropped,
+        NOBODY, ack_refused, begin, count_syn_drop, entry, entry_of, entry_of_answer, has_entries,
+        lose, syn_dropped,
     },
     kernel::{Ptr, Side, is_traced_namespace, sock_inum, sock_state, traced_request},
     listeners::{self, NO_QUEUE, classify},
@@ -238,7 +239,7 @@ fn no_child(window: &mut Window) -> Option<()> {
         false => stats.ack_failures += 1,
     }
     // The ACK's number is one above the SYN's, also if it brings data.
-    let facts = entry_of(&tuple, header.sequence.wrapping_sub(1), hook::CHILD)?;
+    let facts = entry_of_answer(&tuple, header.sequence.wrapping_sub(1), hook::CHILD)?;
     ack_refused(facts, kind, &queue);
     Some(())
 }
@@ -314,7 +315,7 @@ fn check_failed(window: &mut Window) -> Option<()> {
     *refused = segment.0;
     let facts = match Ptr(check.request).read(offset!(rcv_isn)).unwrap_or(0) {
         0 => entry(&tuple, hook::CHILD)?,
-        sequence => entry_of(&tuple, sequence, hook::CHILD)?,
+        sequence => entry_of_answer(&tuple, sequence, hook::CHILD)?,
     };
     ack_refused(facts, kind, &queue);
     Some(())
@@ -368,7 +369,7 @@ fn timer_fired() -> Option<()> {
     }
     let facts = match timer.sequence {
         0 => entry(&timer.tuple, hook::TIMER)?,
-        sequence => entry_of(&timer.tuple, sequence, hook::TIMER)?,
+        sequence => entry_of_answer(&timer.tuple, sequence, hook::TIMER)?,
     };
     // Another listener may have taken it over, as a new request: then it goes on.
     let times = match timer.orphaned {

@@ -131,7 +131,10 @@ fn sent(sk: Ptr, skb: Ptr, reason: u16) -> Option<()> {
         };
         match connecting {
             true if header.is_synack() => end(facts, side).flags |= end_flag::REFUSED_SYNACK,
-            true => challenged(facts),
+            true => {
+                challenged(facts);
+                end(facts, side).flags |= end_flag::CHALLENGED;
+            }
             false => {}
         }
         (facts, side)

@@ -5,7 +5,7 @@ use c1m_common::{fact::Facts, state::SYN_SENT, stats::hook, tuple::Tuple};
 
 use super::handshake;
 use crate::{
-    fold::{NOBODY, entry, entry_of},
+    fold::{NOBODY, entry, entry_of, entry_of_answer},
     kernel::{Ptr, sock_state, syn_sequence, traced_request, traced_socket},
     maps::{config, folding, offset},
 };
@@ -51,7 +51,7 @@ pub(crate) fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn request_entry(request: Ptr, tuple: &Tuple) -> Option<&'static mut Facts> {
     match request.read::<u32>(offset!(rcv_isn)) {
-        Some(sequence) => entry_of(tuple, sequence, hook::RETRANSMIT_SYNACK),
+        Some(sequence) => entry_of_answer(tuple, sequence, hook::RETRANSMIT_SYNACK),
         None => entry(tuple, hook::RETRANSMIT_SYNACK),
     }
 }

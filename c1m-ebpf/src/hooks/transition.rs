@@ -196,8 +196,11 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     end.err = err as u16;
     end.from = from;
     end.to = to;
-    let told =
-        end.flags & (end_flag::FORGOTTEN | end_flag::OUT_OF_MEMORY | end_flag::REFUSED_SYNACK);
+    let told = end.flags
+        & (end_flag::FORGOTTEN
+            | end_flag::OUT_OF_MEMORY
+            | end_flag::REFUSED_SYNACK
+            | end_flag::CHALLENGED);
     end.flags = told
         | if local { end_flag::LOCAL } else { 0 }
         | if exiting { end_flag::EXITING } else { 0 }

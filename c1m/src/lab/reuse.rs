@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, SYN_SENT, TIME_WAIT},
+    bench::{Bench, ESTABLISHED, SYN_RECV, SYN_SENT, TIME_WAIT},
     foreign::{Foreign, set_tcp, socket},
     process::Place,
     truth::Truth,
@@ -53,6 +53,7 @@ const IPV6: Case = Case {
 enum Left {
     TimeWait,
     Established,
+    Request,
 }
 
 /// SYNs that meet TIME_WAIT with a sequence number before its last one, and no timestamp to prove their age.
@@ -75,6 +76,11 @@ pub(super) fn stale_established_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Ou
     again(bench, &IPV6, Left::Established)
 }
 
+/// SYNs that meet a request of an attempt that its client gave up, for its SYN-ACKs get lost, to the end.
+pub(super) fn stale_established_request(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    again(bench, &IPV4, Left::Request)
+}
+
 /// The server answers such a SYN with an ACK, the client answers that with a reset, and the next SYN finds
 /// nothing in its way: so it goes for the second source. The first one's resets get lost.
 fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outcome>> {
@@ -84,6 +90,11 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
     bench.sysctl(None, "net.ipv4.tcp_timestamps", "0")?;
     let target: SocketAddr = case.target.parse()?;
     let mut server = Foreign::listen(None, target, 1024)?;
+    if left == Left::Request {
+        // For longer than any machine needs.
+        bench.sysctl(None, "net.ipv4.tcp_synack_retries", "8")?;
+        bench.drop_packets("tcp sport 8000 tcp flags & (syn|ack) == (syn|ack)")?;
+    }
     for source in case.sources {
         for port in (FIRST_PORT..).take(PER_SOURCE.into()) {
             let source = SocketAddr::new(source.parse::<IpAddr>()?, port);
@@ -94,14 +105,18 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
     let state = match left {
         Left::TimeWait => TIME_WAIT,
         Left::Established => ESTABLISHED,
+        Left::Request => SYN_RECV,
     };
     bench.until("the server is left with the connections alone", || {
         let left = bench.sockets(&bench.ns, Side::Server, state)?.len() as u64;
         // One that is still closing has its port.
         Ok(left == all && bench.clients(census::CONNECTED)? == 0)
     })?;
-    bench.drop_packets(case.resets_of_first)?;
-    let old = server.held.len();
+    match left {
+        Left::Request => bench.drop_packets("tcp dport 8000 tcp flags & rst == rst")?,
+        _ => bench.drop_packets(case.resets_of_first)?,
+    }
+    let (old, before) = (server.held.len(), bench.opened()?);
     let args = format!(
         "--target {target} --sources {} --ips 2 --per-ip {PER_SOURCE} --timeout 800ms",
         case.range
@@ -110,6 +125,7 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
     // With timestamps a SYN is known to be a new one.
     let stand = match (left, bench.is_fixed()) {
         (Left::TimeWait, true) => all,
+        (Left::Request, _) => 0,
         _ => u64::from(PER_SOURCE),
     };
     bench.until("the second source stands", || {
@@ -117,13 +133,14 @@ fn again(bench: &mut Bench, case: &Case, left: Left) -> anyhow::Result<Vec<Outco
         Ok(server.accept(old + stand as usize)? == old + stand as usize)
     })?;
     bench.until("the first source stands, too, or gave up", || {
-        Ok(bench.clients(SYN_SENT)? == 0 && bench.clients(ESTABLISHED)? == stand)
+        let opened = bench.opened()? - before == all;
+        Ok(opened && bench.clients(SYN_SENT)? == 0 && bench.clients(ESTABLISHED)? == stand)
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let cause = match left {
         Left::TimeWait => "time-wait-hit",
-        Left::Established => "stale-established",
+        _ => "stale-established",
     };
     let mut truth = Truth::of(all, &[(cause, all - stand)]);
     truth.recovered = stand;
@@ -141,6 +158,9 @@ fn leave(
     left: Left,
 ) -> anyhow::Result<()> {
     let held = server.held.len();
+    if left == Left::Request {
+        return begin(bench, source, target);
+    }
     // The kernel's own choice for this tuple now, to be ahead of it.
     let natural = connect(source, target, None)?;
     let sequence = sequence(natural.as_fd())?;
@@ -155,8 +175,24 @@ fn leave(
             drop(client);
             Ok(())
         }
-        Left::Established => vanish(client),
+        _ => vanish(client),
     }
+}
+
+/// Begins to connect, and gives up when the server has the request.
+fn begin(bench: &Bench, source: SocketAddr, target: SocketAddr) -> anyhow::Result<()> {
+    let before = bench.requests(&bench.ns)?;
+    let socket = socket(target)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&source.into())?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        done => done.with_context(|| format!("the lab cannot connect from {source}"))?,
+    }
+    bench.until("the server has the request", || {
+        Ok(bench.requests(&bench.ns)? == before + 1)
+    })
 }
 
 /// The client stands before its ACK has come to the listener.

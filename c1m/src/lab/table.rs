@@ -326,6 +326,12 @@ pub static LABS: &[Lab] = &[
         run: reuse::stale_established_ipv6,
     },
     Lab {
+        name: "stale-established-request",
+        cause: "stale-established",
+        about: "SYNs of tuples on which the server still has a request that its client gave up",
+        run: reuse::stale_established_request,
+    },
+    Lab {
         name: "synack-rejected",
         cause: "synack-rejected",
         about: "a middlebox changes what SYN-ACKs acknowledge, and the client resets them",

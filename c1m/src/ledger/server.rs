@@ -185,7 +185,7 @@ pub fn book(
             // Of an attempt that is older than the trace, silence tells nothing.
             ServerVerdict::NeverEstablished(
                 Cause::Unexplained | Cause::GaveUp | Cause::SynUnanswered | Cause::RequestExpired,
-            ) if is_last && before.begun.contains(tuple) => half_seen += 1,
+            ) if facts.reused == 0 && before.begun.contains(tuple) => half_seen += 1,
             ServerVerdict::NeverEstablished(cause) => {
                 ledger.attempted += 1;
                 ledger.lose(cause, &case, context.names);

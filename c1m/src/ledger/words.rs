@@ -216,6 +216,9 @@ fn end(whose: &str, end: &End, names: &Names, lines: &mut Vec<String>) {
     if end.flags & end_flag::REFUSED_SYNACK != 0 {
         lines.push(format!("{whose} answered a SYN-ACK with a RST"));
     }
+    if end.flags & end_flag::CHALLENGED != 0 {
+        lines.push(format!("{whose} answered an ACK without SYN with a RST"));
+    }
     if end.resets_received > 0 {
         lines.push(format!("{whose} received RST {}×", end.resets_received));
     }

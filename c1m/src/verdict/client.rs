@@ -1,15 +1,15 @@
 //! The client's view: our own client recorded what became of every attempt; facts and census say why.
 
 use c1m_common::{
-    fact::{Facts, end_flag, segment},
+    fact::{Facts, segment},
     state::{ESTABLISHED, SYN_SENT},
 };
 
 use super::{
     Attempt, Context, ServerEnd, Verdict,
     rules::{
-        dropped_unseen, expired, is_icmp, met_icmp, rejected_by_rule, server_gone, trouble,
-        trouble_of_ack,
+        dropped_unseen, expired, is_icmp, met_icmp, refused_answer, rejected_by_rule, server_gone,
+        trouble, trouble_of_ack,
     },
 };
 use crate::{causes::Cause, load::outcome::Stage};
@@ -124,8 +124,8 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     {
         return trouble.cause;
     }
-    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
-        return Cause::SynackRejected;
+    if let Some(cause) = refused_answer(facts, context) {
+        return cause;
     }
     if dropped_unseen(facts) {
         return Cause::NotObservable;
@@ -269,8 +269,8 @@ pub(super) fn recovered(facts: Option<&Facts>, context: &Context<'_>) -> Option<
         let twice = trouble.segment == segment::SYNACK && facts.syn_retransmits == 0;
         return (!twice).then_some(trouble.cause);
     }
-    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
-        return Some(Cause::SynackRejected);
+    if let Some(cause) = refused_answer(facts, context) {
+        return Some(cause);
     }
     (facts.syn_retransmits > 0).then_some(match dropped_unseen(facts) {
         true => Cause::NotObservable,

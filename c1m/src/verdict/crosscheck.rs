@@ -167,8 +167,10 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
         }),
         // By the timestamp alone.
         Cause::AckRejected => freed("TCP_RFC7323_PAWS"),
-        // Not by a request.
-        Cause::StaleEstablished => freed("TCP_INVALID_SYN"),
+        // Not by a request, which may have sent the answer that alone tells on kernels without a reason.
+        Cause::StaleEstablished => {
+            facts.skb_drops[segment::SYN].location != 0 && freed("TCP_INVALID_SYN")
+        }
         // By a full table alone.
         Cause::Neighbour => freed("NEIGH_CREATEFAIL"),
         // By timestamps alone; only a migration that was tried.

@@ -48,6 +48,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
             // It met the child that TCP Fast Open had made of an earlier one: a duplicate.
             segment::SYN if context.names.drop_reason_name(drop) == "TCP_FASTOPEN" => return None,
             segment::SYN => syn_freed(drop, context),
+            segment::SYNACK if answers_older(facts, drop, context) => Cause::StaleEstablished,
             segment::SYNACK => synack_freed(drop, context),
             _ if is_stray(drop, context) => return disowned(facts, drop, context),
             _ => ack_freed(drop, facts, context),
@@ -149,6 +150,33 @@ fn synack_freed(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         "TCP_INVALID_ACK_SEQUENCE" | "TCP_RFC7323_PAWS" => Cause::SynackRejected,
         _ => Cause::SynackLost,
     }
+}
+
+/// Whether a SYN-ACK that the client rejects for what it acknowledges is a stale request's, which is answered again: the SYN
+/// of the attempt itself is out of its window.
+fn answers_older(facts: &Facts, drop: &SkbDrop, context: &Context<'_>) -> bool {
+    let met = &facts.skb_drops[segment::SYN];
+    context.names.drop_reason_name(drop) == "TCP_INVALID_ACK_SEQUENCE"
+        && match met.count {
+            0 => refused_answer(facts, context) == Some(Cause::StaleEstablished),
+            _ => syn_freed(met, context) == Cause::StaleEstablished,
+        }
+}
+
+/// What a client's answers to its SYN were, if it refused them, and nothing tells why they came. An ACK alone is TIME_WAIT's, a
+/// connection's or a request's of an earlier life, of which the first two are told by how the SYN was freed, and kernels before
+/// 6.15 free the third's without a reason (`tcp_check_req`).
+pub(super) fn refused_answer(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
+    let is = |flag| facts.client.flags & flag != 0;
+    let sight = &context.sight;
+    if is(end_flag::CHALLENGED) {
+        let told = sight.server_end && sight.drop_reasons && !dropped_unseen(facts);
+        return Some(match told {
+            true => Cause::StaleEstablished,
+            false => Cause::NotObservable,
+        });
+    }
+    is(end_flag::REFUSED_SYNACK).then_some(Cause::SynackRejected)
 }
 
 /// Whether a listener refused an ACK as if it brought a syncookie that is not valid: without one that was, it

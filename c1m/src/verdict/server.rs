@@ -10,8 +10,8 @@ use super::{
     Context, ServerEnd,
     client::recovered,
     rules::{
-        dropped_unseen, expired, is_cookie, met_icmp, rejected_by_rule, server_gone, trouble,
-        trouble_of_ack,
+        dropped_unseen, expired, is_cookie, met_icmp, refused_answer, rejected_by_rule,
+        server_gone, trouble, trouble_of_ack,
     },
 };
 use crate::causes::Cause;
@@ -166,8 +166,8 @@ fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause 
     if let Some(trouble) = trouble(facts, context) {
         return trouble.cause;
     }
-    if facts.client.flags & end_flag::REFUSED_SYNACK != 0 {
-        return Cause::SynackRejected;
+    if let Some(cause) = refused_answer(facts, context) {
+        return cause;
     }
     if dropped_unseen(facts) {
         return Cause::NotObservable;

@@ -16,7 +16,7 @@ mod functions;
 
 mod way;
 
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 12] = [
     "NOT_SPECIFIED",
     "NETFILTER_DROP",
     "TCP_FLAGS",
@@ -28,6 +28,7 @@ const REASONS: [&str; 11] = [
     "TCP_INVALID_ACK_SEQUENCE",
     "TCP_RFC7323_PAWS",
     "TCP_FASTOPEN",
+    "TCP_OVERWINDOW",
 ];
 
 fn sight() -> Sight {

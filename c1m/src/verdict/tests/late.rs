@@ -232,3 +232,27 @@ fn a_syn_that_meets_its_own_fast_open_child_is_no_drop() {
     let lost = Verdict::Lost(Cause::SynackLost);
     client(Stage::GaveUp, 0, Some(facts), ServerEnd::Closing, lost);
 }
+
+#[test]
+fn a_stale_request_is_told_by_the_syn_that_met_it_or_by_its_answer() {
+    let rejected = freed(segment::SYNACK, "TCP_INVALID_ACK_SEQUENCE", 0);
+    let given_up = |facts, cause| {
+        let lost = Verdict::Lost(cause);
+        client(Stage::GaveUp, 0, Some(facts), ServerEnd::Absent, lost);
+    };
+    given_up(rejected, Cause::SynackRejected);
+    let mut answered_again = rejected;
+    answered_again.skb_drops[segment::SYN] =
+        freed(segment::SYN, "TCP_OVERWINDOW", drop_flag::RX_LISTENER).skb_drops[segment::SYN];
+    given_up(answered_again, Cause::StaleEstablished);
+
+    // Where nothing tells how the SYN was freed.
+    let mut challenged = Facts::default();
+    challenged.client.flags = end_flag::CHALLENGED;
+    given_up(challenged, Cause::StaleEstablished);
+    challenged.syns_freed_unseen = 1;
+    given_up(challenged, Cause::NotObservable);
+    answered_again = rejected;
+    answered_again.client.flags = end_flag::CHALLENGED | end_flag::REFUSED_SYNACK;
+    given_up(answered_again, Cause::StaleEstablished);
+}
