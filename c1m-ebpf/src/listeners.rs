@@ -135,6 +135,13 @@ pub(crate) fn queue(sk: Ptr, queue: &mut QueueState) -> Option<bool> {
     Some(accept_queue > accept_limit)
 }
 
+/// Whether a listener's accept queue is full (`sk_acceptq_is_full`).
+#[inline(always)]
+pub(crate) fn is_full(sk: Ptr) -> Option<bool> {
+    let accept_queue: u32 = sk.read(offset!(sk_ack_backlog))?;
+    Some(accept_queue > sk.read(offset!(sk_max_ack_backlog))?)
+}
+
 /// Why the listener dropped a SYN, by the order of the checks in `tcp_conn_request`: a [`syn_drop`] class.
 #[inline(always)]
 pub(crate) fn classify(sk: Ptr, state: &mut QueueState) -> usize {

@@ -172,6 +172,8 @@ pub(crate) struct Child {
     pub(crate) ack: u64,
     /// Whether there is no request that it would belong to: it brought a syncookie.
     pub(crate) by_cookie: u64,
+    /// Whether the accept queue was full just before it was looked at; none can tell but the function's entry.
+    pub(crate) was_full: u64,
 }
 
 /// A check of a request under way.

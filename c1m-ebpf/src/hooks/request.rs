@@ -154,6 +154,8 @@ fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: 
 pub(crate) fn k_syn_recv_sock(ctx: ProbeContext) -> u32 {
     if let Some(window) = window() {
         window.child = child(&ctx);
+        let full = listeners::is_full(Ptr(window.child.listener));
+        window.child.was_full = u64::from(full == Some(true));
     }
     0
 }
@@ -164,6 +166,7 @@ fn child(args: &impl Arguments) -> Child {
         listener: args.pointer(0).0,
         ack: args.pointer(1).0,
         by_cookie: u64::from(args.pointer(4).is_null()),
+        was_full: 0,
     }
 }
 
@@ -224,8 +227,8 @@ fn no_child(window: &mut Window) -> Option<()> {
     let mut queue = NO_QUEUE;
     listeners::queue(listener, &mut queue)?;
     queue.listeners = 1;
-    // It is read after it was found full: one accept may have come in between.
-    let full = queue.accept_queue >= queue.accept_limit;
+    // It is read after it was found full: one accept may have come in between, or more, if the entry did not tell.
+    let full = child.was_full != 0 || queue.accept_queue >= queue.accept_limit;
     let by_cookie = child.by_cookie != 0;
     let stats = stats()?;
     let kind = match (full, by_cookie) {

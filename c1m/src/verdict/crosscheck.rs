@@ -116,6 +116,11 @@ static COUNTERS: &[Counter] = &[
     ),
 ];
 
+/// How many of `ListenOverflows` are known.
+pub fn known_overflows(stats: &Stats) -> u64 {
+    stats.syn_drops[syn_drop::ACCEPT_QUEUE_FULL] + final_acks(stats)
+}
+
 fn final_acks(stats: &Stats) -> u64 {
     stats.ack_overflows.iter().sum()
 }

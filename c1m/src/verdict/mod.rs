@@ -60,6 +60,8 @@ pub struct Sight {
     pub conntrack_dropped: bool,
     /// Listeners sent syncookies, and met ACKs whose cookie was not valid (`SyncookiesSent`, `SyncookiesFailed`).
     pub cookies_failed: bool,
+    /// Accept queues overflowed more often (`ListenOverflows`) than is known of the attempts.
+    pub overflows_unseen: bool,
     /// A listener was closed.
     pub listener_closed: bool,
     /// Requests that were given up, by what their timer found.

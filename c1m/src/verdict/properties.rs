@@ -75,7 +75,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 17]>().prop_map(|b| Sight {
+    any::<[bool; 18]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         drop_reasons: b[1],
@@ -94,6 +94,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         ack_checks: b[14],
         files: b[15],
         synack_retries: 2 * u64::from(b[16]),
+        overflows_unseen: b[17],
     })
 }
 

@@ -5,8 +5,12 @@ use c1m_common::{
     state::{CLOSE, ESTABLISHED, FIN_WAIT1, SYN_SENT},
 };
 
+use way::{netfilter, on_the_way};
+
 use super::Context;
 use crate::causes::Cause;
+
+mod way;
 
 /// What the last thing that was dropped of an attempt tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
             // What asks for the child is within what checks: without it, a full queue looks like a check that failed.
             ack_refusal::CHECK if !context.sight.acks => Cause::NotObservable,
             ack_refusal::CHECK | ack_refusal::DEFERRED => Cause::AckRejected,
-            _ => Cause::ChildFailed,
+            _ => child_failed(context),
         };
         let segment = segment::ACK;
         return Some(Trouble { cause, segment });
@@ -243,50 +247,17 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
         ("TCP_LISTEN_OVERFLOW", true) => Cause::AcceptQueueFullAck,
         ("NO_SOCKET", true) => Cause::AcceptQueueFullCookie,
         ("TCP_FLAGS", _) if facts.server.resets_sent > 0 => Cause::CookieInvalid,
-        ("TCP_LISTEN_OVERFLOW" | "NO_SOCKET", false) => Cause::ChildFailed,
+        ("TCP_LISTEN_OVERFLOW" | "NO_SOCKET", false) => child_failed(context),
         _ => on_the_way(drop, context),
     }
 }
 
-/// What a drop reason means that can meet any segment between two hosts.
-fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
-    let reason = context.names.drop_reason_name(drop);
-    match reason {
-        "NETFILTER_DROP" => netfilter(drop, context),
-        "BPF_CGROUP" | "BPF_CGROUP_EGRESS" | "XDP" | "TC_INGRESS" | "TC_EGRESS" | "TC_CLS" => {
-            Cause::BpfOrTcDrop
-        }
-        "CPU_BACKLOG" => Cause::CpuBacklog,
-        "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" => Cause::RpFilter,
-        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => {
-            Cause::BadSegment
-        }
-        "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IPV6_NO_ROUTE" => Cause::NoRoute,
-        "NOMEM" => Cause::NoMemory,
-        _ if reason.starts_with("QDISC_") => Cause::QdiscDrop,
-        _ if reason.starts_with("NEIGH_") => Cause::Neighbour,
-        _ if reason.starts_with("TCP_MD5") || reason.starts_with("TCP_AO") => Cause::BadSegment,
-        "" | "NOT_SPECIFIED" => Cause::NotObservable,
-        _ => context.sight.unexplained(),
-    }
-}
-
-/// A rule's drop or a full conntrack table: both are NF_DROP to `nf_hook_slow`. A rule of nftables frees the
-/// packet itself, in `nft_do_chain`, and so cannot be meant by the table.
-fn netfilter(drop: &SkbDrop, context: &Context<'_>) -> Cause {
-    let function = context.names.symbols.name(drop.location).unwrap_or("");
-    if function == "nf_hook_slow" && drop.flags & drop_flag::CONNTRACK_FULL != 0 {
-        return Cause::ConntrackFull;
-    }
-    // Seen where it happens, the table's drops are all told apart; else the counter says that there were some.
-    if context.sight.conntrack_dropped && !context.sight.conntrack && !function.starts_with("nft_")
-    {
-        return Cause::NotObservable;
-    }
-    if drop.flags & drop_flag::OUTPUT != 0 {
-        Cause::NetfilterOut
-    } else {
-        Cause::NetfilterIn
+/// The verdict where a listener gave no child, and its queue had room when it was read just after: unless the host counted more
+/// overflows than are known, for then this may be one, whose queue was accepted in between.
+fn child_failed(context: &Context<'_>) -> Cause {
+    match context.sight.overflows_unseen {
+        true => Cause::NotObservable,
+        false => Cause::ChildFailed,
     }
 }
 

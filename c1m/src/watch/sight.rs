@@ -10,7 +10,7 @@ use crate::{
         hooks::{Backend, Fact},
         read::Snapshot,
     },
-    verdict::Sight,
+    verdict::{Sight, crosscheck},
 };
 
 impl Watch {
@@ -55,6 +55,8 @@ impl Watch {
             // (`tcp_synq_no_recent_overflow` of a listener that never overflowed: jiffies pass 0 then). None was sent.
             cookies_failed: rose("TcpExtSyncookiesFailed", At::Server)
                 && rose("TcpExtSyncookiesSent", At::Server),
+            overflows_unseen: rises.get("TcpExtListenOverflows", At::Server)
+                > crosscheck::known_overflows(&snapshot.stats),
             listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
             request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
             synack_retries: host.tcp_synack_retries.unwrap_or(0),

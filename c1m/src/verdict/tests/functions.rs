@@ -2,7 +2,7 @@
 
 use c1m_common::fact::{Facts, ack_refusal, last_drop};
 
-use super::{client, names, server, sight};
+use super::{client, names, server, server_with, sight};
 use crate::{
     causes::Cause,
     load::outcome::Stage,
@@ -33,6 +33,16 @@ fn a_refused_ack_is_told_by_what_the_listener_did() {
         client(Stage::Established, 0, Some(facts), ServerEnd::Absent, lost);
         let never = ServerVerdict::NeverEstablished(cause);
         server(facts, ServerEnd::Absent, never);
+        // A queue may have been accepted before it was read.
+        let unseen = Sight {
+            overflows_unseen: true,
+            ..sight()
+        };
+        let never = ServerVerdict::NeverEstablished(match cause {
+            Cause::ChildFailed => Cause::NotObservable,
+            cause => cause,
+        });
+        server_with(unseen, facts, ServerEnd::Absent, never);
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-ack", [6, 11]),
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
+    ("stale-established-request", [6, 11]),
     ("listener-gone", [6, 11]),
     ("listener-gone-reuseport", [6, 11]),
     ("time-wait-hit", [6, 11]),
