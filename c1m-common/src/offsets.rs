@@ -102,6 +102,8 @@ pub struct Offsets {
     pub file_private: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `tcp_sock.is_mptcp`
+    pub is_mptcp: u32,
     /// The number of a system call in `pt_regs`
     pub regs_number: u32,
     /// Its first argument there
@@ -133,4 +135,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 62 * 4);
+const _: () = assert!(size_of::<Offsets>() == 63 * 4);

@@ -54,8 +54,10 @@ pub mod event {
     pub const PORT_IN_TIME_WAIT: usize = 4;
     /// A listener was closed.
     pub const LISTENER_CLOSED: usize = 5;
+    /// The kernel closed a server's end that belonged to an MPTCP connection, after its program had let go of that.
+    pub const MPTCP_CLOSED: usize = 6;
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 }
 
 /// Programs that have a twin, which takes what the kernel skips the first for: the index into [`Stats::twins`].
@@ -140,7 +142,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 48 + 32);
+    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 56 + 32);
 };
 
 impl EndStats {

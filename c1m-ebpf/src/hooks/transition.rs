@@ -5,7 +5,7 @@ use c1m_common::{
     config::{changed, phase},
     fact::end_flag,
     state::*,
-    stats::{EndStats, hook},
+    stats::{EndStats, event, hook},
     tuple::Tuple,
 };
 
@@ -85,7 +85,7 @@ fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
                 if side == Side::Server && (opened || from == ESTABLISHED) {
                     let what = if opened {
                         changed::ESTABLISHED
-                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 {
+                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 && !is_mptcp(sk) {
                         changed::CLOSED_QUEUED
                     } else {
                         changed::CLOSED
@@ -160,7 +160,13 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
         not_connected(sk, tuple)?;
     }
-    let no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
+    let mut no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
+    if no_socket && is_mptcp(sk) {
+        no_socket = false;
+        if side == Side::Server && from == ESTABLISHED {
+            crate::maps::stats()?.events[event::MPTCP_CLOSED] += 1;
+        }
+    }
     let local = to == FIN_WAIT1 || (to == CLOSE && !is_closed_by_network(sk));
     let err = error(leaving, local)?;
     let exiting = local && current_is_exiting();
@@ -213,6 +219,13 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     };
     end.closed_ns = now_ns();
     Some(())
+}
+
+/// Whether a socket carries an MPTCP connection. Once the program has let go of that, it has no `sk_socket` any more, as if it
+/// had never been accepted, and a worker of the kernel closes it (`mptcp_worker`).
+#[inline(always)]
+fn is_mptcp(sk: Ptr) -> bool {
+    sk.read::<u8>(offset!(is_mptcp)).is_some_and(|is| is != 0)
 }
 
 /// What ended a socket, as an errno: what its program has taken of it already is what a reset says (`tcp_reset`), if there has

@@ -64,6 +64,7 @@ pub enum Cause {
     ClientExited,
     TimedOut,
     MemoryPressure,
+    Destroyed,
     TimeWaitOverflow,
     FinWait2Timeout,
     EvidenceLost,

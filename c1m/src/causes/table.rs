@@ -1004,24 +1004,34 @@ pub static TABLE: &[Row] = &[
         cause: MemoryPressure,
         slug: "memory-pressure",
         phase: Life,
-        title: "aborted on this host: TCP memory, orphans, or ss -K",
+        title: "aborted on this host: TCP memory, or orphans",
         what: "tcp_check_oom() found too many orphans (tcp_max_orphans) or TCP memory beyond tcp_mem, and \
-               reset the connection. tcp_abort() on behalf of `ss -K` looks alike, with ECONNABORTED.",
+               reset the connection.",
         client_sees: "ECONNRESET",
-        server_sees: "ECONNRESET or ECONNABORTED",
-        facts: &[
-            "tcp_send_reset with reason TCP_ABORT_ON_MEMORY, or ECONNABORTED reported to the socket",
-        ],
-        hooks: &[
-            "tcp_check_oom (fexit, kretprobe)",
-            "tcp_send_reset",
-            "inet_sk_error_report",
-        ],
+        server_sees: "ECONNRESET",
+        facts: &["tcp_send_reset with reason TCP_ABORT_ON_MEMORY, or tcp_check_oom returned true"],
+        hooks: &["tcp_check_oom (fexit, kretprobe)", "tcp_send_reset"],
         counter: Some("TCPAbortOnMemory"),
         recoverable: false,
-        remedy: "raise net.ipv4.tcp_mem (pages) or net.ipv4.tcp_max_orphans; if TCPAbortOnMemory stands still, somebody \
-                 ended it by ss -K",
+        remedy: "raise net.ipv4.tcp_mem (pages) or net.ipv4.tcp_max_orphans",
         lab: Some("memory-pressure"),
+    },
+    Row {
+        cause: Destroyed,
+        slug: "destroyed",
+        phase: Life,
+        title: "its socket was destroyed from outside (ss -K)",
+        what: "Somebody asked the kernel to abort the socket: `ss -K` and whatever else sends SOCK_DESTROY to \
+               sock_diag, or a BPF program by bpf_sock_destroy(). tcp_abort() reports ECONNABORTED to its owner and sends \
+               a RST to its peer.",
+        client_sees: "ECONNABORTED, or ECONNRESET if it was the server's end",
+        server_sees: "ECONNRESET, or ECONNABORTED if it was its own end",
+        facts: &["a socket left for CLOSE with ECONNABORTED, which nothing else sets"],
+        hooks: &["inet_sock_set_state"],
+        counter: None,
+        recoverable: false,
+        remedy: "find who destroys sockets on this host: ss -K, a network manager or a load balancer (Cilium)",
+        lab: Some("destroyed"),
     },
     Row {
         cause: TimeWaitOverflow,

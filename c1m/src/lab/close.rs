@@ -108,29 +108,36 @@ pub(super) fn end_holder(
     Ok((victim, count))
 }
 
-/// Somebody with the right to do so ends some of the server's connections (`ss -K`).
+/// Somebody with the right to do so destroys sockets (`ss -K`): the server's ends of the second source's connections, and the
+/// third one's own.
 pub(super) fn destroyed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const PER_SOURCE: u64 = 25;
     let _server = bench.server(Place::default(), "--backlog 1024")?;
-    let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
+    let args = format!("--sources 127.0.1.1-3 --ips 3 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection stands", || {
         traced.must_run()?;
-        Ok(bench.clients(ESTABLISHED)? == 2 * PER_SOURCE && bench.queued(&bench.ns)? == 0)
+        Ok(bench.clients(ESTABLISHED)? == 3 * PER_SOURCE && bench.queued(&bench.ns)? == 0)
     })?;
-    let words = "-t -4 -K state established sport = 8000 and dst 127.0.1.2";
-    tool("ss", &words.split(' ').collect::<Vec<_>>(), "", None)?;
+    for those in [
+        "sport = 8000 and dst 127.0.1.2",
+        "dport = 8000 and src 127.0.1.3",
+    ] {
+        let words = format!("-t -4 -K state established {those}");
+        tool("ss", &words.split(' ').collect::<Vec<_>>(), "", None)?;
+    }
     let left = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?.len() as u64;
-    if left == 2 * PER_SOURCE {
+    if left == 3 * PER_SOURCE {
         let why = "this kernel ends no sockets on request (CONFIG_INET_DIAG_DESTROY)";
         return Err(Skip(why.to_owned()).into());
     }
-    bench.until("the clients are reset", || {
-        Ok(bench.clients(ESTABLISHED)? == PER_SOURCE)
+    bench.until("their peers are reset", || {
+        let left = bench.sockets(&bench.ns, Side::Server, ESTABLISHED)?.len() as u64;
+        Ok(left == PER_SOURCE && bench.clients(ESTABLISHED)? == PER_SOURCE)
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
-    let truth = Truth::of(2 * PER_SOURCE, &[("memory-pressure", PER_SOURCE)]);
+    let truth = Truth::of(3 * PER_SOURCE, &[("destroyed", 2 * PER_SOURCE)]);
     Ok(vec![Outcome { truth, run }])
 }
 

@@ -25,7 +25,7 @@ const CHANGES: &[(&str, &[&str])] = &[
         "neighbour-table-full",
         &["net.ipv4.neigh.default.gc_thresh3"],
     ),
-    ("memory-pressure-orphans", &["net.ipv4.tcp_max_orphans"]),
+    ("memory-pressure", &["net.ipv4.tcp_max_orphans"]),
     ("memory-pressure-tcp-mem", &["net.ipv4.tcp_mem"]),
 ];
 

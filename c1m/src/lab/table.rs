@@ -568,12 +568,6 @@ pub static LABS: &[Lab] = &[
     Lab {
         name: "memory-pressure",
         cause: "memory-pressure",
-        about: "somebody ends some of a server's connections by ss -K",
-        run: close::destroyed,
-    },
-    Lab {
-        name: "memory-pressure-orphans",
-        cause: "memory-pressure",
         about: "a server closes connections whose peer is silent, more than tcp_max_orphans",
         run: memory::orphans,
     },
@@ -582,6 +576,12 @@ pub static LABS: &[Lab] = &[
         cause: "memory-pressure",
         about: "a server closes connections with data under way, and TCP is beyond tcp_mem",
         run: memory::tcp_mem,
+    },
+    Lab {
+        name: "destroyed",
+        cause: "destroyed",
+        about: "somebody destroys sockets of either end by ss -K",
+        run: close::destroyed,
     },
     Lab {
         name: "time-wait-overflow",

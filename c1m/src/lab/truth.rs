@@ -62,6 +62,7 @@ impl Truth {
         compare("recovered", self.recovered, record.recovered);
         let evidence_lost = self.lost.get("evidence-lost").copied().unwrap_or(0);
         compare("evidence lost", evidence_lost, record.evidence_lost);
+        let more_lost = record.evidence_lost > evidence_lost;
         compare("not observable", 0, record.not_observable);
         compare("unexplained", 0, record.unexplained);
         let found = causes(record);
@@ -85,18 +86,16 @@ impl Truth {
                 count.map(|place| place.count).sum(),
             );
         }
+        wrong.extend(
+            more_lost.then(|| format!("facts lost: {:?}", record.observability.lost_facts)),
+        );
         wrong.extend(crosschecks(record));
         wrong.extend(record.detail.contradictions(record));
         let expected = i32::from(lost > 0);
         if status != expected {
             wrong.push(format!("exit status: {status}, not {expected}"));
         }
-        let fin_wait_2 = record.states.fin_wait_2;
-        if let Some(expected) = self.fin_wait_2
-            && expected != fin_wait_2
-        {
-            wrong.push(format!("into FIN_WAIT_2: {fin_wait_2}, not {expected}"));
-        }
+        wrong.extend(self.other_fin_wait_2(record));
         for words in &self.notes {
             if !record.notes.iter().any(|note| note.contains(words)) {
                 wrong.push(format!("no note of `{words}`, but {:?}", record.notes));
@@ -113,6 +112,11 @@ impl Truth {
             }
         }
         wrong
+    }
+
+    fn other_fin_wait_2(&self, record: &Record) -> Option<String> {
+        let (found, expected) = (record.states.fin_wait_2, self.fin_wait_2?);
+        (found != expected).then(|| format!("into FIN_WAIT_2: {found}, not {expected}"))
     }
 }
 

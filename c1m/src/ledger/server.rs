@@ -9,7 +9,7 @@ use c1m_common::{
     config::changed,
     fact::Facts,
     state::{ESTABLISHED, SYN_RECV},
-    stats::EndStats,
+    stats::{EndStats, event},
     tuple::Tuple,
 };
 
@@ -192,10 +192,8 @@ pub fn book(
             }
         }
     }
-    if half_seen > 0 {
-        let when = "that were under way when the trace began, and failed, are not counted";
-        ledger.notes.push(format!("{half_seen} attempts {when}"));
-    }
+    let by_worker = snapshot.stats.events[event::MPTCP_CLOSED];
+    ledger.notes.extend(notes(half_seen, by_worker));
     calls::book(&mut ledger, snapshot, context);
     let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
     ledger.attempted += unanswered;
@@ -204,6 +202,19 @@ pub fn book(
     let lost = failures.saturating_sub(failed) + unanswered;
     ledger.lose_unnamed(Cause::EvidenceLost, lost, "no entry");
     ledger
+}
+
+/// What the table does not tell: of attempts that are older than the trace, and of MPTCP.
+fn notes(half_seen: u64, by_worker: u64) -> impl Iterator<Item = String> {
+    let half_seen = (half_seen > 0).then(|| {
+        let when = "that were under way when the trace began, and failed, are not counted";
+        format!("{half_seen} attempts {when}")
+    });
+    let by_worker = (by_worker > 0).then(|| {
+        let who = "by their program, its end or that of a listener that they waited at";
+        format!("{by_worker} MPTCP connections were closed: whether {who}, cannot be told")
+    });
+    half_seen.into_iter().chain(by_worker)
 }
 
 /// Every entry, and whether it is the last of its tuple.

@@ -99,6 +99,10 @@ fn unanswered(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     let sight = &context.sight;
     let errno = i32::from(attempt.outcome.errno);
     let gave_up = matches!(attempt.outcome.stage, Stage::GaveUp | Stage::InFlight);
+    // Nothing else sets it.
+    if errno == libc::ECONNABORTED {
+        return Cause::Destroyed;
+    }
     let Some(facts) = attempt.facts else {
         return match errno {
             // Whose port is not known may have facts that are not known to be its own.
@@ -248,6 +252,7 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
     }
     match errno {
         libc::ETIMEDOUT => Cause::TimedOut,
+        libc::ECONNABORTED => Cause::Destroyed,
         // What came is the peer's own doing, whoever it was; if it was on this host, its socket would have
         // told more.
         0 if !sight.server_end => Cause::ClosedByServer,

@@ -291,6 +291,11 @@ pub(super) fn met_icmp(client: &End, context: &Context<'_>) -> bool {
     client.icmp_err != 0 || client.from == SYN_SENT && is_icmp(err) && !by_reset
 }
 
+/// Whether the client's end was destroyed (`tcp_abort`).
+pub(super) fn client_destroyed(client: &End) -> bool {
+    client.closed_ns != 0 && client.to == CLOSE && i32::from(client.err) == libc::ECONNABORTED
+}
+
 /// Whether the server gave up the request of an attempt that it knows nothing of any more: seen in its timer, or the
 /// SYN-ACKs that it sent again were not followed by anything.
 pub(super) fn expired(facts: &Facts, context: &Context<'_>) -> Option<Cause> {
@@ -343,7 +348,7 @@ pub(super) fn server_gone(end: &End, context: &Context<'_>) -> Option<Cause> {
         is(end_flag::LOCAL),
     ) {
         (libc::ETIMEDOUT, ..) => Cause::TimedOut,
-        (libc::ECONNABORTED, ..) => Cause::MemoryPressure,
+        (libc::ECONNABORTED, ..) => Cause::Destroyed,
         (libc::ECONNRESET, true, _) => Cause::ResetQueued,
         (_, true, true) => Cause::ListenerClosed,
         (_, false, true) if is(end_flag::EXITING) => Cause::ServerExited,

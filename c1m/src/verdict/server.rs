@@ -10,8 +10,8 @@ use super::{
     Context, ServerEnd,
     client::recovered,
     rules::{
-        dropped_unseen, expired, is_cookie, met_icmp, refused_answer, rejected_by_rule,
-        server_gone, trouble, trouble_of_ack,
+        client_destroyed, dropped_unseen, expired, is_cookie, met_icmp, refused_answer,
+        rejected_by_rule, server_gone, trouble, trouble_of_ack,
     },
 };
 use crate::causes::Cause;
@@ -64,7 +64,7 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
     // What the server has under the tuple of an attempt that its client gave up is older than that.
     if established && !(was_given_up(facts) && facts.server_established_ns == 0) {
-        if let Some(lost) = rejected(facts, server, context) {
+        if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, server, context)) {
             return lost;
         }
         // If one stands, the facts are an earlier one's under the same tuple: it was counted as well, and is lost.
@@ -89,6 +89,24 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
 pub fn was_given_up(facts: &Facts) -> bool {
     let client = &facts.client;
     client.closed_ns != 0 && (client.from, client.to) == (SYN_SENT, CLOSE)
+}
+
+/// Whether somebody destroyed the client's end of a connection that stood, and its server was reset, or does not know.
+fn destroyed(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
+    if !client_destroyed(&facts.client) || facts.client.from != ESTABLISHED {
+        return None;
+    }
+    let end = &facts.server;
+    let reset = end.closed_ns != 0 && i32::from(end.err) == libc::ECONNRESET;
+    let counted = match server {
+        ServerEnd::Accepted if end.closed_ns == 0 => Counted::Standing,
+        ServerEnd::Accepted | ServerEnd::Queued => return None,
+        _ if !reset => return None,
+        // It waited in the accept queue.
+        _ if end.flags & end_flag::NO_SOCKET != 0 => Counted::Failed,
+        _ => Counted::Closed,
+    };
+    Some(ServerVerdict::Lost(Cause::Destroyed, counted))
 }
 
 /// Whether a rule of the packet filter ended one end of a connection that stood, by a reset that the other did not
@@ -158,6 +176,9 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
 }
 
 fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause {
+    if client_destroyed(&facts.client) {
+        return Cause::Destroyed;
+    }
     if (ends.client_stands || facts.client.from == ESTABLISHED)
         && let Some(trouble) = trouble_of_ack(facts, context)
     {

@@ -12,7 +12,7 @@ pub(crate) const MAY_SKIP: &[MaySkip] = &[
     ("conntrack-full", HOST_WIDE, || false),
     ("cpu-backlog", HOST_WIDE, || false),
     ("neighbour-table-full", HOST_WIDE, || false),
-    ("memory-pressure-orphans", HOST_WIDE, || false),
+    ("memory-pressure", HOST_WIDE, || false),
     ("memory-pressure-tcp-mem", HOST_WIDE, || false),
     (
         "io-uring",

@@ -85,15 +85,33 @@ fn an_ack_without_a_listener_or_without_a_child_is_told_when_the_client_is_reset
 }
 
 #[test]
-fn what_the_host_aborted_is_no_close_of_the_server() {
+fn what_somebody_destroyed_is_no_close_of_the_server() {
     let mut facts = Facts {
         server: left(ESTABLISHED, CLOSE, libc::ECONNABORTED, 0),
         ..Facts::default()
     };
     facts.server.resets_sent = 1;
-    let lost = Verdict::Lost(Cause::MemoryPressure);
-    let reset = libc::ECONNRESET;
-    client(Stage::Lost, reset, Some(facts), ServerEnd::Absent, lost);
+    let lost = Verdict::Lost(Cause::Destroyed);
+    let (reset, absent) = (libc::ECONNRESET, ServerEnd::Absent);
+    client(Stage::Lost, reset, Some(facts), absent, lost);
+    let counted = |counted| ServerVerdict::Lost(Cause::Destroyed, counted);
+    server(facts, absent, counted(Counted::Failed));
+
+    // The client's end.
+    facts.server = left(ESTABLISHED, CLOSE, reset, 0);
+    facts.client = left(ESTABLISHED, CLOSE, libc::ECONNABORTED, 0);
+    client(Stage::Lost, libc::ECONNABORTED, Some(facts), absent, lost);
+    server(facts, absent, counted(Counted::Closed));
+    facts.server = End::default();
+    facts.server_established_ns = 3;
+    server(facts, ServerEnd::Accepted, counted(Counted::Standing));
+
+    // One that had not come so far, whatever was dropped of it.
+    let mut facts = freed(segment::SYN, "NETFILTER_DROP", 0);
+    facts.client = left(SYN_SENT, CLOSE, libc::ECONNABORTED, 0);
+    client(Stage::Failed, libc::ECONNABORTED, Some(facts), absent, lost);
+    let never = ServerVerdict::NeverEstablished(Cause::Destroyed);
+    server(facts, absent, never);
 }
 
 #[test]

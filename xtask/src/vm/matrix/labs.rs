@@ -42,7 +42,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("cookie-invalid-ipv6", [6, 11]),
     ("field-notes", [6, 11]),
     // An RST tells its reason.
-    ("memory-pressure-orphans", [6, 10]),
+    ("memory-pressure", [6, 10]),
     ("memory-pressure-tcp-mem", [6, 10]),
     // A drop of a rule and one of conntrack look alike, and a SYN that was not answered may be one whose answer was not
     // seen.
