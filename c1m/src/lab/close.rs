@@ -22,6 +22,32 @@ pub(super) fn closed_by_server_ipv6(bench: &mut Bench) -> anyhow::Result<Vec<Out
     closed_by_server_at(bench, "[::1]:8000", "::1")
 }
 
+/// Behind another address (DNAT), while a stranger listens at the one that the client knows.
+pub(super) fn closed_by_server_nat(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: usize = 60;
+    const CLOSED: usize = 20;
+    let _stranger = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
+    let mut server = Foreign::listen(None, ([127, 0, 0, 1], 9_000).into(), 1024)?;
+    let text = "table ip nat {\nchain output {\ntype nat hook output priority -100\n\
+                tcp dport 8000 dnat to 127.0.0.1:9000\n}\n}\n";
+    tool("nft", &["-f", "-"], text, None)?;
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        Ok(server.accept(ATTEMPTS)? == ATTEMPTS)
+    })?;
+    server.close(CLOSED);
+    bench.until("the others are left", || {
+        Ok(bench.clients(ESTABLISHED)? == (ATTEMPTS - CLOSED) as u64)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS as u64, &[("closed-by-server", CLOSED as u64)]);
+    truth.notes = vec!["(NAT)".to_owned()];
+    Ok(vec![Outcome { truth, run }])
+}
+
 fn closed_by_server_at(
     bench: &mut Bench,
     target: &str,

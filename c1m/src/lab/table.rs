@@ -518,6 +518,12 @@ pub static LABS: &[Lab] = &[
         run: close::closed_by_server_ipv6,
     },
     Lab {
+        name: "closed-by-server-nat",
+        cause: "closed-by-server",
+        about: "a server behind DNAT closes some, and a stranger listens at the address that is translated",
+        run: close::closed_by_server_nat,
+    },
+    Lab {
         name: "server-exited",
         cause: "server-exited",
         about: "one of a server's worker processes is killed",

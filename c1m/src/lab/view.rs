@@ -32,6 +32,10 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
         "socket() says ENFILE, and where functions are not hooked that may as well be fs.file-max",
     ),
     (
+        "closed-by-server-nat",
+        "the server's port is not the one that the kernel is asked about",
+    ),
+    (
         "client-exited",
         "it kills one of the workers that c1m's client has",
     ),

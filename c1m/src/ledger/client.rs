@@ -1,7 +1,7 @@
 //! The client's view: outcomes of our own client, joined by tuple with facts and census.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
@@ -20,7 +20,7 @@ use crate::{
         tuples::Tuples,
     },
     trace::read::Snapshot,
-    verdict::{Attempt, Context, ServerEnd, Verdict, judge_client},
+    verdict::{Attempt, Context, ServerEnd, Sight, Verdict, judge_client},
 };
 
 /// From a source address to the attempt that has it.
@@ -76,6 +76,11 @@ impl ServerEnds {
         }
     }
 
+    /// Whether the server's end of every attempt was found, accepted.
+    pub fn are_complete(&self) -> bool {
+        self.0.iter().all(|end| *end == ServerEnd::Accepted)
+    }
+
     /// What changed first since the run's end tells how it was then, whatever the census found.
     pub fn settle(&mut self, index: &Index<'_>, changed: &HashMap<Tuple, u32>) {
         for (tuple, what) in changed {
@@ -104,6 +109,23 @@ pub struct Run<'a> {
     pub slab: &'a Slab,
     /// The zero of the times in there, CLOCK_MONOTONIC.
     pub epoch_ns: u64,
+    /// The sources of those whose server's end has another tuple.
+    pub translated: &'a HashSet<SocketAddr>,
+}
+
+impl Run<'_> {
+    /// What can be known of an attempt: of a translated one no more than what its client's end tells, for drops and the server's
+    /// end are looked for by its tuple.
+    fn sight(&self, source: &SocketAddr, all: Sight) -> Sight {
+        match self.translated.contains(source) {
+            true => Sight {
+                server_end: false,
+                drops: false,
+                ..all
+            },
+            false => all,
+        }
+    }
 }
 
 /// Looks the facts of one attempt up where they were folded.
@@ -159,6 +181,10 @@ pub fn book(
             facts,
         };
         ledger.attempted += 1;
+        let context = &Context {
+            sight: run.sight(&source, context.sight),
+            ..*context
+        };
         match judge_client(&attempt, context) {
             Verdict::NotAttempted => ledger.attempted -= 1,
             Verdict::Standing(trouble) => {

@@ -6,6 +6,7 @@ pub mod census;
 pub mod client;
 pub mod counters;
 pub mod detail;
+pub mod nat;
 pub mod server;
 pub mod shared;
 pub mod words;

@@ -9,7 +9,7 @@ use c1m_common::{
     config::changed,
     fact::Facts,
     state::{ESTABLISHED, SYN_RECV},
-    stats::{EndStats, event},
+    stats::{EndStats, Stats, event},
     tuple::Tuple,
 };
 
@@ -192,8 +192,9 @@ pub fn book(
             }
         }
     }
-    let by_worker = snapshot.stats.events[event::MPTCP_CLOSED];
-    ledger.notes.extend(notes(half_seen, by_worker));
+    ledger
+        .notes
+        .extend(notes(half_seen, before.stood, &snapshot.stats));
     calls::book(&mut ledger, snapshot, context);
     let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
     ledger.attempted += unanswered;
@@ -204,8 +205,11 @@ pub fn book(
     ledger
 }
 
-/// What the table does not tell: of attempts that are older than the trace, and of MPTCP.
-fn notes(half_seen: u64, by_worker: u64) -> impl Iterator<Item = String> {
+/// What the table does not tell: of attempts that are older than the trace, of MPTCP, and of servers that are elsewhere.
+fn notes(half_seen: u64, stood: u64, stats: &Stats) -> impl Iterator<Item = String> {
+    let [clients, servers] = [0, 1].map(|end| stats.ends[end].established);
+    let elsewhere = if servers + stood == 0 { clients } else { 0 };
+    let by_worker = stats.events[event::MPTCP_CLOSED];
     let half_seen = (half_seen > 0).then(|| {
         let when = "that were under way when the trace began, and failed, are not counted";
         format!("{half_seen} attempts {when}")
@@ -214,7 +218,13 @@ fn notes(half_seen: u64, by_worker: u64) -> impl Iterator<Item = String> {
         let who = "by their program, its end or that of a listener that they waited at";
         format!("{by_worker} MPTCP connections were closed: whether {who}, cannot be told")
     });
-    half_seen.into_iter().chain(by_worker)
+    let elsewhere = (elsewhere > 0).then(|| {
+        format!(
+            "{elsewhere} connections were established by clients here, and their server's end is not in a namespace that is traced \
+             (--netns), or has another port behind NAT (--port): they are not in the table"
+        )
+    });
+    [half_seen, by_worker, elsewhere].into_iter().flatten()
 }
 
 /// Every entry, and whether it is the last of its tuple.

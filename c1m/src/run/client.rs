@@ -2,11 +2,12 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use c1m_common::tuple::Tuple;
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
         census::{self, Holders},
         client::{Index, Run, ServerEnds, book},
         detail::Latencies,
+        nat,
     },
     live::{Show, scene::RunView},
     load::{
@@ -30,7 +32,7 @@ use crate::{
         outcome::Outcome,
     },
     options::{ClientPlan, Identity},
-    report::record::Record,
+    report::{record::Record, text::thousands},
     slow::Slow,
     watch::{Sighting, Watch, moment::Moment},
 };
@@ -198,6 +200,9 @@ fn moment(client: &ClientRun, watch: &Watch) -> Moment {
     }
 }
 
+/// Why a census may miss somebody.
+const CHANGED: &str = "the socket tables changed while the census was taken";
+
 /// Freezes the run, takes the census and judges every attempt. The connections still stand.
 async fn report(
     client: &mut ClientRun,
@@ -222,19 +227,21 @@ async fn report(
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
     ends.settle(&index, &watch.changed()?);
     let (started, wall, epoch_ns) = client.started();
+    let translated = translated(watch, &sighting, &ends, target)?;
     let run = Run {
         tuples: &plan.tuples,
         target,
         slab,
         epoch_ns,
+        translated: &translated,
     };
     let named = Cell::new(0);
     let look_up = |tuple: &Tuple| watch.facts_of(tuple, &named);
     let context = watch.context(&sighting);
     let (mut ledger, speed) = book(&run, &ends, &sighting.snapshot, &look_up, &context)?;
     sighting.snapshot.stats.name_drops(named.get());
-    let changed = "the socket tables changed while the census was taken";
-    ledger.notes.extend(interrupted.then(|| changed.to_owned()));
+    ledger.notes.extend(are_translated(&translated));
+    ledger.notes.extend(interrupted.then(|| CHANGED.to_owned()));
     let as_root = as_root && watch.is_traced();
     ledger.notes.extend(remarks(client, &sighting, as_root));
     let holders = holders(&ledger, watch, target)?;
@@ -266,6 +273,32 @@ async fn report(
     });
     let table = started.elapsed().saturating_sub(speed.settled());
     Ok(Report { record, table })
+}
+
+/// The sources of those that are translated. Who stands at both ends is not.
+fn translated(
+    watch: &Watch,
+    sighting: &Sighting,
+    ends: &ServerEnds,
+    target: SocketAddr,
+) -> anyhow::Result<HashSet<SocketAddr>> {
+    let asks = sighting.sight.server_end && !ends.are_complete();
+    match watch.namespaces().first().filter(|_| asks) {
+        Some(namespace) => nat::translated(namespace, target)
+            .context("cannot read which connections are translated"),
+        None => Ok(HashSet::new()),
+    }
+}
+
+/// Says that the server's end of some was not looked for.
+fn are_translated(sources: &HashSet<SocketAddr>) -> Option<String> {
+    let of = thousands(sources.len() as u64);
+    (!sources.is_empty()).then(|| {
+        format!(
+            "the addresses of {of} connections are translated (NAT): their server's end has another tuple, and standing is \
+             what the client says"
+        )
+    })
 }
 
 /// Who has the ports. Another census: only for the one cause that asks.

@@ -15,6 +15,7 @@ pub(super) const WANTED: &[&str] = &[
     "nft_reject_ipv4",
     "nft_reject_ipv6",
     "nft_chain_nat",
+    "nft_nat",
     "nf_conntrack",
     "nf_conntrack_netlink",
     "nfnetlink",

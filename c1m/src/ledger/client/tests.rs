@@ -45,6 +45,7 @@ fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
         target: TARGET.into(),
         slab,
         epoch_ns: 1_000,
+        translated: &HashSet::new(),
     };
     let looked_up = |tuple: &Tuple| Ok(snapshot.facts.get(tuple).copied());
     let ends = ServerEnds::new(slab.len());
