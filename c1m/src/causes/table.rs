@@ -582,7 +582,7 @@ pub static TABLE: &[Row] = &[
         counter: Some("TCPSYNChallenge"),
         recoverable: true,
         remedy: "let the server notice dead peers: SO_KEEPALIVE or TCP_USER_TIMEOUT; do not reuse tuples of \
-                 a client that crashed",
+                 a client that crashed, or that gave up less than 63 s ago (tcp_synack_retries)",
         lab: Some("stale-established"),
     },
     Row {
