@@ -81,7 +81,7 @@ pub struct LabArgs {
     #[arg(long, default_value_t = 4)]
     pub jobs: usize,
     /// Let CPUs idle while labs run. Otherwise each is kept busy at the lowest priority: a kernel of a virtual machine may run
-    /// no eBPF program in an interrupt that ends a CPU's idleness
+    /// no eBPF program in some of its timer interrupts
     #[arg(long)]
     pub let_idle: bool,
     /// Decides the numbers and times of labs that have some to decide: field-notes, random
