@@ -14,7 +14,7 @@ use crate::netns::Netns;
 const TABLE: &str = "/proc/thread-self/net/nf_conntrack";
 
 /// The sources of the TCP connections from `ns` to `target` that connection tracking translates. None where there is no such
-/// table, or it is not ours to read.
+/// table, it is not ours to read, or the run has taken every file of the host.
 pub fn translated(ns: &Netns, target: SocketAddr) -> io::Result<HashSet<SocketAddr>> {
     // It stays that of the namespace where it was opened.
     let table = match ns.run(|| File::open(TABLE))? {
@@ -30,8 +30,10 @@ pub fn translated(ns: &Netns, target: SocketAddr) -> io::Result<HashSet<SocketAd
 }
 
 fn absent(error: &io::Error) -> bool {
-    let kind = error.kind();
-    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::PermissionDenied
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::EACCES | libc::EPERM | libc::ENFILE | libc::EMFILE)
+    )
 }
 
 /// The source of a line's connection, if it goes to `target` and its answers come from, or go to, another tuple
