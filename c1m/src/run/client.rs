@@ -216,8 +216,7 @@ async fn report(
     sampler.end(&moment(client, watch), watch);
     let (plan, slab) = (client.plan(), client.slab());
     let facts_max = match plan.tuples.kernel_ports() {
-        // Which attempt had which port takes all of them.
-        true => usize::MAX,
+        true => usize::MAX, // which attempt had which port takes all of them
         false => facts_at_once(&client.progress()),
     };
     let mut sighting = watch.end(facts_max)?;
@@ -227,7 +226,8 @@ async fn report(
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
     ends.settle(&index, &watch.changed()?);
     let (started, wall, epoch_ns) = client.started();
-    let translated = translated(watch, &sighting, &ends, target)?;
+    let asks = sighting.sight.server_end && !ends.are_complete();
+    let translated = translated(watch, &index, target, asks)?;
     let run = Run {
         tuples: &plan.tuples,
         target,
@@ -275,19 +275,21 @@ async fn report(
     Ok(Report { record, table })
 }
 
-/// The sources of those that are translated. Who stands at both ends is not.
+/// The sources of those that are translated, if anybody asks: who stands at both ends is not.
 fn translated(
     watch: &Watch,
-    sighting: &Sighting,
-    ends: &ServerEnds,
+    index: &Index<'_>,
     target: SocketAddr,
+    asks: bool,
 ) -> anyhow::Result<HashSet<SocketAddr>> {
-    let asks = sighting.sight.server_end && !ends.are_complete();
-    match watch.namespaces().first().filter(|_| asks) {
-        Some(namespace) => nat::translated(namespace, target)
-            .context("cannot read which connections are translated"),
-        None => Ok(HashSet::new()),
-    }
+    let Some(namespace) = watch.namespaces().first().filter(|_| asks) else {
+        return Ok(HashSet::new());
+    };
+    let mut sources = nat::translated(namespace, target)
+        .context("cannot read which connections are translated")?;
+    // Others are connected there, too.
+    sources.retain(|source| index.of(*source).is_some());
+    Ok(sources)
 }
 
 /// Says that the server's end of some was not looked for.
