@@ -81,13 +81,16 @@ fn floor_program() -> PathBuf {
     command::target_dir().join("release/c1m-floor")
 }
 
-/// Builds what is measured.
-pub(super) fn build() -> Result<()> {
+/// Makes room for a run's files, and builds what is measured, unless it is to be taken `as_built`.
+pub(super) fn prepare(as_built: bool) -> Result<()> {
+    fs::create_dir_all(file("")).context("cannot make target/bench")?;
+    if as_built {
+        return Ok(());
+    }
     ebpf::build_object()?;
     ebpf::build_c1m()?;
     let floor = ["--release", "--locked", "--package", "c1m-floor"];
-    command::run(command::host_cargo("build").args(floor))?;
-    fs::create_dir_all(file("")).context("cannot make target/bench")
+    command::run(command::host_cargo("build").args(floor))
 }
 
 /// Measures one run.

@@ -91,9 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     setup::must_be_root("bench")?;
     let chosen = chosen(&options.names)?;
-    if !options.as_built {
-        measure::build()?;
-    }
+    measure::prepare(options.as_built)?;
     let mut measured = Results::new();
     for (name, what, measure) in chosen {
         println!("== {name}: {what}");
