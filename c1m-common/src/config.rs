@@ -101,8 +101,8 @@ pub struct Config {
     pub preemptible_tracepoints: u32,
     /// Arguments of the `mark_victim` tracepoint: 1, later 2.
     pub mark_victim_args: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Whether clients' ends may have to be counted as servers' are: what runs is not ours, and its servers may be elsewhere.
+    pub counts_clients: u32,
 }
 
 const _: () =
@@ -134,8 +134,10 @@ pub mod phase {
     pub const ENDED: u32 = 3;
 }
 
-/// The `CHANGED` map's values: what happened to a server's socket while a census was being taken.
+/// The `CHANGED` map's values: what happened to one end of a connection while a census was being taken.
 pub mod changed {
+    /// In [`Tuple::pad`](crate::tuple::Tuple::pad) of a key: it was the client's end.
+    pub const CLIENT: u32 = 1;
     /// It was established.
     pub const ESTABLISHED: u32 = 1;
     /// It left ESTABLISHED.

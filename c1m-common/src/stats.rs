@@ -80,9 +80,10 @@ pub mod pair {
 pub struct EndStats {
     /// Became ESTABLISHED (from SYN_SENT, or from SYN_RECV).
     pub established: u64,
-    /// Closed first by its own program, orderly (ESTABLISHED → FIN_WAIT1).
+    /// Closed first by its own program, orderly (ESTABLISHED → FIN_WAIT1), and not because that was ending.
     pub closed_locally: u64,
-    /// Aborted by its own program: SO_LINGER 0 or unread data (ESTABLISHED → CLOSE, `sk_err` 0).
+    /// Aborted by its own program: SO_LINGER 0 or unread data (ESTABLISHED → CLOSE, `sk_err` 0). A server's has an entry: its
+    /// client is reset.
     pub aborted_locally: u64,
     /// The peer's FIN came first (ESTABLISHED → CLOSE_WAIT).
     pub closed_by_peer: u64,
@@ -92,7 +93,7 @@ pub struct EndStats {
     pub unanswered: u64,
     /// Left ESTABLISHED as a failure, by its program and by the network: an entry has the facts.
     pub failed: [u64; 2],
-    /// Of the closed and aborted ones, those whose program was ending.
+    /// Closed or aborted because its program was ending. A server's has an entry.
     pub exited: u64,
     /// Entered FIN_WAIT2.
     pub fin_wait_2: u64,
@@ -138,11 +139,13 @@ pub struct Stats {
     pub events: [u64; event::COUNT],
     /// Events that the second program of a [`pair`] took.
     pub twins: [u64; pair::COUNT],
+    /// Timer interrupts in which the programs ran.
+    pub timer_interrupts: u64,
 }
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 56 + 32);
+    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 56 + 32 + 8);
 };
 
 impl EndStats {
@@ -215,6 +218,7 @@ impl Stats {
         pairs(&mut self.events, &other.events);
         pairs(&mut self.twins, &other.twins);
         self.ack_failures += other.ack_failures;
+        self.timer_interrupts += other.timer_interrupts;
     }
 }
 

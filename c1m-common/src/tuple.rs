@@ -16,7 +16,8 @@ pub struct Tuple {
     pub client_port: u16,
     /// The server's port, host byte order.
     pub server_port: u16,
-    /// Always zero: map keys are compared byte by byte.
+    /// Zero, as map keys are compared byte by byte; but in `CHANGED` it tells the [`CLIENT`](crate::config::changed::CLIENT)'s end
+    /// from the server's.
     pub pad: u32,
 }
 

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use c1m_common::{
-    config::phase,
+    config::{changed, phase},
     fact::{End, Facts, QueueState, SkbDrop, ack_refusal, end_flag, last_drop, syn_drop},
     stats::{Stats, hook},
     tuple::Tuple,
@@ -12,7 +12,7 @@ use c1m_common::{
 
 use crate::{
     kernel::Side,
-    maps::{CHANGED, FACTS, GENERATIONS, HAS_ENTRIES, stats},
+    maps::{CHANGED, FACTS, GENERATIONS, HAS_ENTRIES, config, stats},
 };
 
 /// An entry as it is born.
@@ -303,10 +303,17 @@ pub(crate) fn end(facts: &mut Facts, side: Side) -> &mut End {
     }
 }
 
-/// Notes what happened to a server's socket while a census is being taken: the last of it before the run, the
+/// Notes what happened to one end of a connection while a census is being taken: the last of it before the run, the
 /// first of it after the run, for these tell what stood at the moment in between.
 #[inline(always)]
-pub(crate) fn note_changed(tuple: &Tuple, what: u32, phase: u32) {
+pub(crate) fn note_changed(tuple: &mut Tuple, side: Side, what: u32, phase: u32) {
+    if side == Side::Client {
+        if config!(counts_clients) == 0 {
+            return;
+        }
+        tuple.pad = changed::CLIENT;
+    }
+    let tuple = &*tuple;
     let flags = if phase == phase::ENDED {
         // What is there already came first.
         if CHANGED.get_ptr(tuple).is_some() {

@@ -2,14 +2,14 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     io,
     net::{IpAddr, UdpSocket},
     sync::LazyLock,
 };
 
 use anyhow::Context as _;
-use c1m_common::{config::changed, fact::Facts, state, tuple::Tuple};
+use c1m_common::{fact::Facts, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -31,6 +31,7 @@ use crate::{
     verdict::{Context, Sight, crosscheck::crosscheck},
 };
 
+mod before;
 mod closed;
 pub mod moment;
 mod owner;
@@ -44,8 +45,11 @@ pub struct Watch {
     namespaces: Vec<Netns>,
     ports: Vec<u16>,
     counters_before: Vec<Counters>,
-    /// Connections that stood at the server's end when the watch began.
-    stood_before: u64,
+    /// Whether what runs is not ours, so that clients' ends may be the only ones that tell.
+    counts_clients: bool,
+    /// Connections that stood at the clients' ends, and at the servers', when the watch began. Clients are counted only where
+    /// theirs may be the only ends in sight.
+    stood_before: [u64; 2],
     /// Attempts that were under way when the watch began: of these it may know but half.
     begun_before: HashSet<Tuple>,
     /// The server's address where it is known.
@@ -106,7 +110,7 @@ impl Watch {
         let Filter {
             namespaces, ports, ..
         } = &filter;
-        let ports = ports.clone();
+        let (ports, counts_clients) = (ports.clone(), filter.foreign);
         let again = |namespace: &Netns| namespace.again().map_err(anyhow::Error::from);
         let namespaces: Vec<Netns> = namespaces.iter().map(again).collect::<Result<_, _>>()?;
         let mut watch = Self {
@@ -117,7 +121,8 @@ impl Watch {
             namespaces,
             ports,
             counters_before: Vec::new(),
-            stood_before: 0,
+            counts_clients,
+            stood_before: [0; 2],
             begun_before: HashSet::new(),
             target,
             listened: false,
@@ -144,40 +149,6 @@ impl Watch {
     fn counters(&self) -> anyhow::Result<Vec<Counters>> {
         let read = |namespace| Counters::read(namespace).context("cannot read the host's counters");
         self.namespaces.iter().map(read).collect()
-    }
-
-    /// What stood before: what the census finds, but for what the tracer saw changing until the run began.
-    fn count_before(&mut self) -> anyhow::Result<()> {
-        if let Some(tracer) = &mut self.tracer {
-            tracer.note_changes()?;
-        }
-        let mut found = HashSet::new();
-        self.each(Side::Server, 1 << state::ESTABLISHED, |socket| {
-            found.insert(socket.tuple);
-        })?;
-        let changed = match &mut self.tracer {
-            Some(tracer) => {
-                tracer.run()?;
-                tracer.take_changed()?
-            }
-            None => HashMap::new(),
-        };
-        for (tuple, what) in changed {
-            match what {
-                changed::ESTABLISHED => found.insert(tuple),
-                _ => found.remove(&tuple),
-            };
-        }
-        self.stood_before = found.len() as u64;
-        let mut begun = HashSet::new();
-        self.each(Side::Client, 1 << state::SYN_SENT, |socket| {
-            begun.insert(socket.tuple);
-        })?;
-        self.each(Side::Server, 1 << state::SYN_RECV, |socket| {
-            begun.insert(socket.tuple);
-        })?;
-        self.begun_before = begun;
-        Ok(())
     }
 
     fn each(&self, side: Side, states: u32, mut each: impl FnMut(Socket)) -> anyhow::Result<bool> {
@@ -209,7 +180,7 @@ impl Watch {
         let [client, server] = snapshot.stats.ends;
         let was_there = self.listened
             || server.established > 0
-            || self.stood_before > 0
+            || self.stood_before[1] > 0
             || self.is_listened_to(listeners);
         let has_target = || (0..self.namespaces.len()).any(|index| self.has_target(index));
         match self.target {
@@ -292,11 +263,12 @@ impl Watch {
                 backend: tracer.choice.backends(),
                 missing: tracer.choice.missing_in_words(),
                 lost_facts: snapshot.lost.clone(),
+                interrupts_skipped: snapshot.interrupts_skipped,
             },
             None => Observability {
                 backend: "none".to_owned(),
                 missing: Choice::make(None, |_| true, |_| false).missing_in_words(),
-                lost_facts: Default::default(),
+                ..Observability::default()
             },
         }
     }
@@ -328,9 +300,9 @@ impl Watch {
     }
 
     /// What there was when the watch began.
-    fn before(&self) -> Before<'_> {
+    fn before(&self, counted: Side) -> Before<'_> {
         Before {
-            stood: self.stood_before,
+            stood: self.stood_before[counted as usize],
             begun: &self.begun_before,
         }
     }
@@ -366,11 +338,29 @@ impl Watch {
         self.tracer.as_ref().map(Tracer::cost).transpose()
     }
 
-    /// Takes the census and books the server's view.
-    pub async fn book_server(&self, sighting: &Sighting) -> anyhow::Result<Ledger> {
-        let standing = self.standing(&sighting.snapshot).await?;
-        let context = self.context(sighting);
-        Ok(book(self.before(), &standing, &sighting.snapshot, &context))
+    /// Which ends of connections are counted that nobody but the kernel tells of: the servers', unless none is in sight.
+    pub fn counted(&self, sighting: &Sighting) -> Side {
+        match self.counts_clients && !sighting.sight.server_end {
+            true => Side::Client,
+            false => Side::Server,
+        }
+    }
+
+    /// Takes the census and books what the kernel alone tells of.
+    pub async fn book(&self, sighting: &Sighting) -> anyhow::Result<Ledger> {
+        let counted = self.counted(sighting);
+        let standing = match counted {
+            Side::Server => self.standing(&sighting.snapshot).await?,
+            Side::Client => self.standing_clients(&sighting.snapshot)?,
+        };
+        let (before, context) = (self.before(counted), self.context(sighting));
+        Ok(book(
+            counted,
+            before,
+            &standing,
+            &sighting.snapshot,
+            &context,
+        ))
     }
 
     /// The namespaces.

@@ -7,6 +7,7 @@ mod event;
 mod function;
 mod handshake;
 mod icmp;
+mod interrupt;
 mod limit;
 mod listen;
 mod lookup;

@@ -82,15 +82,15 @@ fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
             let mut tuple = NOBODY;
             fill_tuple(sk, side, ports, &mut tuple)?;
             if phase != phase::RUNNING {
-                if side == Side::Server && (opened || from == ESTABLISHED) {
+                if opened || from == ESTABLISHED {
                     let what = if opened {
                         changed::ESTABLISHED
-                    } else if sk.read::<u64>(offset!(sk_socket))? == 0 && !is_mptcp(sk) {
+                    } else if side == Side::Server && is_unclaimed(sk)? {
                         changed::CLOSED_QUEUED
                     } else {
                         changed::CLOSED
                     };
-                    note_changed(&tuple, what, phase);
+                    note_changed(&mut tuple, side, what, phase);
                 }
                 return None;
             }
@@ -160,12 +160,9 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         stats.unanswered += u64::from(to == CLOSE && syn_sequence(sk)? != 0);
         not_connected(sk, tuple)?;
     }
-    let mut no_socket = sk.read::<u64>(offset!(sk_socket))? == 0;
-    if no_socket && is_mptcp(sk) {
-        no_socket = false;
-        if side == Side::Server && from == ESTABLISHED {
-            crate::maps::stats()?.events[event::MPTCP_CLOSED] += 1;
-        }
+    let no_socket = is_unclaimed(sk)?;
+    if side == Side::Server && from == ESTABLISHED && !no_socket && has_no_file(sk)? {
+        crate::maps::stats()?.events[event::MPTCP_CLOSED] += 1;
     }
     let local = to == FIN_WAIT1 || (to == CLOSE && !is_closed_by_network(sk));
     let err = error(leaving, local)?;
@@ -181,17 +178,17 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         true
     } else if !local {
         stats.reset_by_peer += 1;
-        false
+        side == Side::Client && config!(counts_clients) != 0
     } else {
-        if to == FIN_WAIT1 {
+        let orderly = to == FIN_WAIT1;
+        if exiting {
+            stats.exited += 1;
+        } else if orderly {
             stats.closed_locally += 1;
         } else {
             stats.aborted_locally += 1;
         }
-        if exiting {
-            stats.exited += 1;
-        }
-        side == Side::Server && (exiting || config!(server_close_is_loss) != 0)
+        side == Side::Server && (exiting || !orderly || config!(server_close_is_loss) != 0)
     };
     let facts = if failure {
         entry(tuple, hook::STATE)?
@@ -219,6 +216,17 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
     };
     end.closed_ns = now_ns();
     Some(())
+}
+
+/// Whether no program has accepted a socket. That of an MPTCP connection says so when its program has let go of it.
+#[inline(always)]
+fn is_unclaimed(sk: Ptr) -> Option<bool> {
+    Some(has_no_file(sk)? && !is_mptcp(sk))
+}
+
+#[inline(always)]
+fn has_no_file(sk: Ptr) -> Option<bool> {
+    Some(sk.read::<u64>(offset!(sk_socket))? == 0)
 }
 
 /// Whether a socket carries an MPTCP connection. Once the program has let go of that, it has no `sk_socket` any more, as if it

@@ -1075,13 +1075,13 @@ pub static TABLE: &[Row] = &[
         slug: "evidence-lost",
         phase: Ledger,
         title: "evidence lost: the tracer had no room for the facts",
-        what: "A map or buffer of the tracer was full when a fact of this run came, or a hook was missed. The \
-               connection is lost for certain; its cause may have been among what found no room.",
+        what: "A map or buffer of the tracer was full when a fact of this run came, or the kernel skipped a hook. The \
+               connection is lost for certain; its cause may have been among what found no room or was skipped.",
         client_sees: "depends on the cause",
         server_sees: "depends on the cause",
         facts: &[
             "nothing matched",
-            "the count of facts without room is not 0",
+            "the count of facts without room is not 0, or the kernel ran no program in some timer interrupts",
         ],
         hooks: &["the tracer's own counters, per hook"],
         counter: None,

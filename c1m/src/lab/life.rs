@@ -88,6 +88,32 @@ pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(vec![Outcome { truth, run }])
 }
 
+/// The same where only the client's end is traced, and the server closes some others in order.
+pub(super) fn reset_by_peer_elsewhere(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const ATTEMPTS: u64 = 60;
+    const RESET: u64 = 23;
+    const CLOSED: u64 = 7;
+    let far = bench.second_namespace()?;
+    bench.ip(Some(&far), "addr add 10.9.1.2/24 dev c1m-b")?;
+    let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
+    let args = format!("--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS}");
+    let mut traced = bench.traced_client(Place::default(), None, &args)?;
+    bench.until("every connection is accepted", || {
+        traced.must_run()?;
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })?;
+    server.reset(RESET as usize)?;
+    server.close(CLOSED as usize);
+    bench.until("the resets and FINs arrived", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - RESET - CLOSED)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let lost = [("reset-by-peer", RESET), ("closed-by-server", CLOSED)];
+    let truth = Truth::of(ATTEMPTS, &lost);
+    Ok(vec![Outcome { truth, run }])
+}
+
 /// A worker of a server is killed: its connections go with it, no others do.
 pub(super) fn server_exited(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 120;

@@ -494,6 +494,12 @@ pub static LABS: &[Lab] = &[
         run: life::reset_by_peer,
     },
     Lab {
+        name: "reset-by-peer-elsewhere",
+        cause: "reset-by-peer",
+        about: "the same where only the client's end is traced, and the server closes some others in order",
+        run: life::reset_by_peer_elsewhere,
+    },
+    Lab {
         name: "netfilter-in-standing",
         cause: "netfilter-in",
         about: "a rule answers clients of standing connections with resets",

@@ -59,10 +59,11 @@ impl Truth {
     /// As the kernel alone tells it, by a run whose programs `ended` before the trace did.
     pub(super) fn of_the_kernel(&self, record: &Record, ended: bool) -> Self {
         let mut truth = self.clone();
-        for closed in ["closed-by-server", "reset-by-peer"] {
-            truth.closed += truth.lost.remove(closed).unwrap_or(0);
-            truth.places.retain(|(slug, ..)| *slug != closed);
-        }
+        // An orderly close is the program's own business.
+        truth.closed += truth.lost.remove("closed-by-server").unwrap_or(0);
+        truth
+            .places
+            .retain(|(slug, ..)| *slug != "closed-by-server");
         if ended {
             truth.closed += truth.standing();
         }

@@ -58,6 +58,8 @@ impl Ledger {
         }
         let lost = self.lost_count();
         let balanced = self.is_balanced();
+        let is_whole = lost == 0 && balanced;
+        self.notes.extend(skipped(&frame).filter(|_| !is_whole));
         let count = |cause: Cause| self.lost.get(&cause).map_or(0, |loss| loss.count);
         let (evidence_lost, not_observable, unexplained) = (
             count(Cause::EvidenceLost),
@@ -127,6 +129,19 @@ impl Ledger {
         });
         detail::close(samples, &self.latencies, &self.shares, times)
     }
+}
+
+/// What to say of timer interrupts in which no program ran.
+fn skipped(frame: &Frame) -> Option<String> {
+    let interrupts = frame.observability.interrupts_skipped;
+    let text = || {
+        format!(
+            "this kernel ran no eBPF program in {} of its timer interrupts, or more: what timers did then (a time-out, a \
+             retransmit) was not seen, and what has no explanation may have lost its evidence so",
+            thousands(interrupts)
+        )
+    };
+    (interrupts > 0).then(text)
 }
 
 fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {

@@ -15,14 +15,15 @@ use c1m_common::{
 
 use super::{
     Case, Ledger, calls,
-    census::Socket,
+    census::{Side, Socket},
     client::{source, target},
 };
 use crate::{
     causes::Cause,
     trace::read::Snapshot,
     verdict::{
-        Context, Counted, Ends, ServerEnd, ServerVerdict, judge_server, judge_unsent, was_given_up,
+        Context, Counted, Ends, ServerEnd, ServerVerdict, judge_elsewhere, judge_server,
+        judge_unsent, was_given_up,
     },
 };
 
@@ -84,11 +85,13 @@ impl Standing {
         }
     }
 
-    /// Both ends of a tuple that has an entry.
-    fn ends_of(&self, tuple: &Tuple) -> Ends {
+    /// Both ends of a tuple that has an entry, or of an earlier attempt with it.
+    fn ends_of(&self, tuple: &Tuple, is_last: bool) -> Ends {
+        let now = Some(tuple).filter(|_| is_last);
+        let server = now.and_then(|tuple| self.ends.get(tuple));
         Ends {
-            server: self.ends.get(tuple).copied().unwrap_or_default(),
-            client_stands: self.clients.contains(tuple),
+            server: server.copied().unwrap_or_default(),
+            client_stands: now.is_some_and(|tuple| self.clients.contains(tuple)),
             to_itself: is_to_itself(tuple),
         }
     }
@@ -134,19 +137,25 @@ pub struct Before<'a> {
     pub begun: &'a HashSet<Tuple>,
 }
 
-/// Books the server's view.
+/// Books what the kernel alone tells of, by the ends that are `counted`: the servers', or the clients' where no server's is in
+/// sight.
 pub fn book(
+    counted: Side,
     before: Before<'_>,
     standing: &Standing,
     snapshot: &Snapshot,
     context: &Context<'_>,
 ) -> Ledger {
-    let stats = &snapshot.stats.ends[1];
+    let stats = &snapshot.stats.ends[counted as usize];
+    let judge = match counted {
+        Side::Server => judge_server,
+        Side::Client => judge_elsewhere,
+    };
     let mut ledger = Ledger {
         attempted: stats.established + before.stood,
         before: before.stood,
         standing: standing.accepted,
-        closed: closed(stats),
+        closed: closed(counted, stats),
         ..Ledger::default()
     };
     let queued: HashSet<&Tuple> = standing.queued.iter().collect();
@@ -157,21 +166,17 @@ pub fn book(
     let (mut failed, mut half_seen, mut given_up) = (0, 0, 0);
     for (tuple, facts, is_last) in entries(snapshot) {
         given_up += u64::from(was_given_up(facts));
-        let ends = match is_last {
-            true => standing.ends_of(tuple),
-            false => Ends {
-                to_itself: is_to_itself(tuple),
-                ..Ends::default()
-            },
-        };
+        let ends = standing.ends_of(tuple, is_last);
         let case = case(tuple, Some(facts));
-        if is_last && facts.unsent > 0 {
-            let cause = judge_unsent(tuple);
-            ledger.attempted += u64::from(facts.unsent);
-            ledger.lose_often(cause, facts.unsent.into(), &case, context.names);
+        if is_last {
+            unsent(&mut ledger, tuple, &case, context);
         }
-        match judge_server(facts, ends, context) {
+        match judge(facts, ends, context) {
             ServerVerdict::Stray | ServerVerdict::Counted => {}
+            ServerVerdict::ClosedBefore => {
+                failed += 1;
+                ledger.closed += 1;
+            }
             ServerVerdict::Recovered(_) if is_last && queued.contains(tuple) => {}
             ServerVerdict::Recovered(cause) => ledger.recover(cause, &case, context.names),
             ServerVerdict::Lost(cause, counted) => {
@@ -194,19 +199,26 @@ pub fn book(
     }
     ledger
         .notes
-        .extend(notes(half_seen, before.stood, &snapshot.stats));
+        .extend(notes(counted, half_seen, before.stood, &snapshot.stats));
     calls::book(&mut ledger, snapshot, context);
     let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
     ledger.attempted += unanswered;
-    // The counters know of every failure, also of one whose entry found no room.
-    let failures = stats.failed.iter().sum::<u64>() + stats.exited;
-    let lost = failures.saturating_sub(failed) + unanswered;
+    let lost = failures(counted, stats).saturating_sub(failed) + unanswered;
     ledger.lose_unnamed(Cause::EvidenceLost, lost, "no entry");
     ledger
 }
 
+/// Books the connects under this tuple that ended before their SYN.
+fn unsent(ledger: &mut Ledger, tuple: &Tuple, case: &Case<'_>, context: &Context<'_>) {
+    let unsent = u64::from(case.facts.map_or(0, |facts| facts.unsent));
+    if unsent > 0 {
+        ledger.attempted += unsent;
+        ledger.lose_often(judge_unsent(tuple), unsent, case, context.names);
+    }
+}
+
 /// What the table does not tell: of attempts that are older than the trace, of MPTCP, and of servers that are elsewhere.
-fn notes(half_seen: u64, stood: u64, stats: &Stats) -> impl Iterator<Item = String> {
+fn notes(counted: Side, half_seen: u64, stood: u64, stats: &Stats) -> impl Iterator<Item = String> {
     let [clients, servers] = [0, 1].map(|end| stats.ends[end].established);
     let elsewhere = if servers + stood == 0 { clients } else { 0 };
     let by_worker = stats.events[event::MPTCP_CLOSED];
@@ -219,10 +231,13 @@ fn notes(half_seen: u64, stood: u64, stats: &Stats) -> impl Iterator<Item = Stri
         format!("{by_worker} MPTCP connections were closed: whether {who}, cannot be told")
     });
     let elsewhere = (elsewhere > 0).then(|| {
-        format!(
-            "{elsewhere} connections were established by clients here, and their server's end is not in a namespace that is traced \
-             (--netns), or has another port behind NAT (--port): they are not in the table"
-        )
+        let why = "their server's end is not in a namespace that is traced (--netns), or has another port behind NAT (--port)";
+        match counted {
+            Side::Client => format!("told by the clients' ends alone: {why}"),
+            Side::Server => format!(
+                "{elsewhere} connections were established by clients here, and {why}: they are not in the table"
+            ),
+        }
     });
     [half_seen, by_worker, elsewhere].into_iter().flatten()
 }
@@ -250,8 +265,22 @@ fn case<'a>(tuple: &Tuple, facts: Option<&'a Facts>) -> Case<'a> {
     }
 }
 
-/// Closed by either program in its lifetime, or by the peer.
-fn closed(stats: &EndStats) -> u64 {
-    stats.closed_locally + stats.aborted_locally + stats.closed_by_peer + stats.reset_by_peer
-        - stats.exited
+/// Every failure of a connection that stood, also one whose entry found no room. A client that aborts, or ends, does as it likes.
+pub fn failures(counted: Side, stats: &EndStats) -> u64 {
+    let failed: u64 = stats.failed.iter().sum();
+    failed
+        + match counted {
+            Side::Server => stats.exited + stats.aborted_locally,
+            Side::Client => stats.reset_by_peer,
+        }
+}
+
+/// Closed by either program in its lifetime, as it is its business to. A server that aborts resets its client.
+fn closed(counted: Side, stats: &EndStats) -> u64 {
+    stats.closed_locally
+        + stats.closed_by_peer
+        + match counted {
+            Side::Server => stats.reset_by_peer,
+            Side::Client => stats.exited + stats.aborted_locally,
+        }
 }

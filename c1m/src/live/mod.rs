@@ -141,7 +141,8 @@ fn kernel(watch: &Watch) -> Option<KernelView> {
     let stats = watch.live_stats()?;
     let gone = |end: &c1m_common::stats::EndStats| {
         let failed: u64 = end.failed.iter().sum();
-        end.closed_locally + end.aborted_locally + end.closed_by_peer + end.reset_by_peer + failed
+        let by_program = end.closed_locally + end.aborted_locally + end.exited;
+        by_program + end.closed_by_peer + end.reset_by_peer + failed
     };
     Some(KernelView {
         established: stats

@@ -213,6 +213,7 @@ impl State {
                 ([("c1m_how", "aborted_by_server")], server.aborted_locally),
                 ([("c1m_how", "closed_by_client")], server.closed_by_peer),
                 ([("c1m_how", "reset_by_client")], server.reset_by_peer),
+                ([("c1m_how", "server_exited")], server.exited),
                 ([("c1m_how", "failed")], server.failed.iter().sum()),
             ],
         )?;

@@ -163,6 +163,9 @@ pub struct Observability {
     pub missing: Vec<String>,
     /// Facts that found no room, per hook, other than 0.
     pub lost_facts: std::collections::BTreeMap<String, u64>,
+    /// Timer interrupts in which the kernel ran no program of the tracer, at least.
+    #[serde(default)]
+    pub interrupts_skipped: u64,
 }
 
 /// One host counter over the run, and what the table says it should be.

@@ -21,7 +21,7 @@ use crate::{
     ledger::{
         Ledger,
         balance::Frame,
-        census::{self, Holders},
+        census::{self, Holders, Side},
         client::{Index, Run, ServerEnds, book},
         detail::Latencies,
         nat,
@@ -224,7 +224,7 @@ async fn report(
     let index = Index::new(&plan.tuples, slab);
     let mut ends = ServerEnds::new(slab.len());
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
-    ends.settle(&index, &watch.changed()?);
+    ends.settle(&index, &watch.changed(Side::Server)?);
     let (started, wall, epoch_ns) = client.started();
     let asks = sighting.sight.server_end && !ends.are_complete();
     let translated = translated(watch, &index, target, asks)?;

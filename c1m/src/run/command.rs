@@ -110,7 +110,7 @@ async fn wait(
             how = ended => return Ok(how?),
             () = sampler.due() => {}
         }
-        let moment = watch.server_moment().unwrap_or_default();
+        let moment = watch.moment().unwrap_or_default();
         sampler.note(&moment, watch);
         show.look(watch, || RunView {
             title: title.to_owned(),
@@ -147,8 +147,9 @@ async fn report(
 ) -> anyhow::Result<Record> {
     let _judging = Slow::new("counting who stands, and judging what did not stay");
     let sighting = watch.end(usize::MAX)?;
-    sampler.end(&watch.server_moment().unwrap_or_default(), watch);
-    let mut ledger = watch.book_server(&sighting).await?;
+    sampler.end(&watch.moment().unwrap_or_default(), watch);
+    let mut ledger = watch.book(&sighting).await?;
+    let counted = sighting.snapshot.stats.ends[watch.counted(&sighting) as usize];
     ledger.notes.extend(ended.clone());
     ledger.notes.extend(sighting.beside_the_table());
     let ports = ports(args);
@@ -170,8 +171,8 @@ async fn report(
         role: role(args).to_owned(),
         started: Some(started.1),
         elapsed_s: started.0.elapsed().as_secs_f64(),
-        establish_s: sighting.snapshot.stats.ends[1].establish_s(),
-        established: sighting.snapshot.stats.ends[1].established,
+        establish_s: counted.establish_s(),
+        established: counted.established,
         target: ports.clone(),
         crosscheck,
         observability: sighting.observability,

@@ -92,7 +92,7 @@ fn view(server: &ServerRun) -> RunView {
 
 /// How far it is: as the tracer sees its end, or as its workers count.
 fn moment(server: &ServerRun, watch: &Watch) -> Moment {
-    watch.server_moment().unwrap_or_else(|| {
+    watch.moment().unwrap_or_else(|| {
         let totals = server.totals();
         Moment {
             attempted: totals.accepted,
@@ -115,7 +115,7 @@ async fn report(
     let sighting = watch.end(usize::MAX)?;
     sampler.end(&moment(server, watch), watch);
     let mut ledger = match watch.is_traced() {
-        true => watch.book_server(&sighting).await?,
+        true => watch.book(&sighting).await?,
         false => untraced(server, &watch.standing(&sighting.snapshot).await?),
     };
     ledger.notes.extend(sighting.beside_the_table());

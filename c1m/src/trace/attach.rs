@@ -31,7 +31,7 @@ use super::{
 };
 use crate::netns::Netns;
 
-/// Room for this many changes while a census is being taken, however little there is for failures: without, the
+/// Room for this many changes at one end while a census is being taken, however little there is for failures: without, the
 /// sums would not add up.
 const CHANGED_MIN: u32 = 1 << 17;
 
@@ -84,6 +84,10 @@ pub struct Tracer {
     pub filter: Filter,
     /// What `which_listener` is asked.
     pub(super) questions: Mutex<Array<MapData, Lookups>>,
+    /// Timer interrupts until the run began, where it can be told in which of them programs ran.
+    pub(super) interrupts_before: Option<u64>,
+    /// Those in which none ran, while the run lasted.
+    pub(super) interrupts_skipped: u64,
     /// How long it took to attach everything.
     pub(super) attach_time: Duration,
 }
@@ -155,6 +159,8 @@ impl Tracer {
             questions,
             names,
             filter,
+            interrupts_before: None,
+            interrupts_skipped: 0,
             attach_time: begun.elapsed(),
         })
     }
@@ -166,11 +172,14 @@ impl Tracer {
 
     /// What stands has been counted: the run begins.
     pub fn run(&mut self) -> anyhow::Result<()> {
-        self.set_phase(phase::RUNNING)
+        self.set_phase(phase::RUNNING)?;
+        self.begin_interrupts();
+        Ok(())
     }
 
     /// The end: facts stay as they are from now on.
     pub fn end(&mut self) -> anyhow::Result<()> {
+        self.end_interrupts();
         self.set_phase(phase::ENDED)
     }
 
@@ -264,7 +273,10 @@ fn load_object(
         // What nobody listens to is no part of the programs.
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("FACTS", filter.entries)
-        .map_max_entries("CHANGED", filter.entries.max(CHANGED_MIN))
+        .map_max_entries(
+            "CHANGED",
+            filter.entries.max(CHANGED_MIN) << u32::from(filter.foreign),
+        )
         .load(OBJECT)
         .map_err(|error| preflight::no_bpf(&error))
 }
@@ -316,6 +328,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         reason_netfilter_drop: names.drop_reason("NETFILTER_DROP").unwrap_or(u32::MAX),
         preemptible_tracepoints: has_preemptible_tracepoints().into(),
         server_close_is_loss: u32::from(filter.server_close_is_loss),
+        counts_clients: u32::from(filter.foreign),
         syn_recv_sock_v4_args: args("tcp_v4_syn_recv_sock"),
         syn_recv_sock_v6_args: args("tcp_v6_syn_recv_sock"),
         syn_flood_action_args: args("tcp_syn_flood_action"),
@@ -332,11 +345,7 @@ fn config(filter: &Filter, types: &KernelTypes, names: &Names) -> Config {
         sys_bind_args: args("__sys_bind"),
         sys_connect_file_args: args("__sys_connect_file"),
         sys_accept4_args: args("__sys_accept4"),
-        time_wait_syn: types
-            .enum_names("tcp_tw_status", "TCP_TW_")
-            .into_iter()
-            .find_map(|(number, name)| (name == "SYN").then_some(number))
-            .unwrap_or(u32::MAX),
+        time_wait_syn: types.enum_value("tcp_tw_status", "TCP_TW_SYN"),
         nr_socket: libc::SYS_socket as u32,
         nr_bind: libc::SYS_bind as u32,
         nr_connect: libc::SYS_connect as u32,

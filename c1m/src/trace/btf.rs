@@ -113,6 +113,13 @@ impl KernelTypes {
         named.collect()
     }
 
+    /// The number of an enum's value; `u32::MAX` if this kernel lacks it.
+    pub fn enum_value(&self, name: &str, value: &str) -> u32 {
+        let mut values = self.enum_names(name, "").into_iter();
+        let found = values.find(|(_, its)| its == value);
+        found.map_or(u32::MAX, |(number, _)| number)
+    }
+
     /// The offsets of every field that the kernel side reads. Errors name the first that is missing and
     /// cannot be done without.
     pub fn offsets(&self) -> anyhow::Result<Offsets> {

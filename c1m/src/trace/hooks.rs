@@ -60,6 +60,8 @@ pub enum Fact {
     FilesRefused,
     /// Descriptors refused at RLIMIT_NOFILE.
     DescriptorsRefused,
+    /// Timer interrupts in which the kernel runs programs; there are kernels that do not in some.
+    TimerInterrupts,
 }
 
 impl Fact {
@@ -71,6 +73,7 @@ impl Fact {
                 | Self::PortsInTimeWait
                 | Self::FilesRefused
                 | Self::DescriptorsRefused
+                | Self::TimerInterrupts
         )
     }
 }
@@ -91,6 +94,7 @@ impl Fact {
                 | Self::RingCalls
                 | Self::FilesRefused
                 | Self::DescriptorsRefused
+                | Self::TimerInterrupts
         )
     }
 }
@@ -160,6 +164,8 @@ pub enum Cost {
     OnFailure,
     /// Once per trace.
     Once,
+    /// In every timer interrupt.
+    PerInterrupt,
 }
 
 /// One program of a hook.

@@ -5,6 +5,7 @@ pub mod btf;
 mod chosen;
 pub mod cost;
 pub mod hooks;
+mod interrupts;
 pub mod load;
 pub mod preflight;
 mod queues;

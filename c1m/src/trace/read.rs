@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use c1m_common::{
     call::Call,
-    config::{PLACE_OF_FILTER, PLACES_MAX},
+    config::{PLACE_OF_FILTER, PLACES_MAX, changed},
     fact::{Facts, SkbDrop, drop_flag, why},
     stats::{Stats, hook, pair},
     tuple::Tuple,
@@ -153,6 +153,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
     pub lost: BTreeMap<String, u64>,
+    /// Timer interrupts in which the kernel ran no program: what happened then was not seen.
+    pub interrupts_skipped: u64,
     /// Whether one of a drop, a retransmit or a reset is among them: then silence means nothing. What only tells how a
     /// connection ended is not.
     pub drops_lost: bool,
@@ -190,6 +192,7 @@ impl Tracer {
             generations: self.generations()?,
             calls: self.calls()?,
             victims: self.victims()?,
+            interrupts_skipped: self.interrupts_skipped,
             ..Snapshot::default()
         };
         let earlier = snapshot.generations.iter_mut();
@@ -232,20 +235,27 @@ impl Tracer {
         Ok(snapshot)
     }
 
-    /// What changed at the server's end while a census was being taken, as `changed` values.
-    pub fn changed(&self) -> anyhow::Result<HashMap<Tuple, u32>> {
-        self.hash("CHANGED")
+    /// What changed at the clients' ends and at the servers' while a census was being taken, as `changed` values.
+    pub fn changed(&self) -> anyhow::Result<[HashMap<Tuple, u32>; 2]> {
+        let mut ends = [HashMap::new(), HashMap::new()];
+        for (mut tuple, what) in self.hash("CHANGED")? {
+            let end = usize::from(tuple.pad != changed::CLIENT);
+            tuple.pad = 0;
+            ends[end].insert(tuple, what);
+        }
+        Ok(ends)
     }
 
     /// The same for the census at the start; forgets it, for the one at the end.
-    pub fn take_changed(&mut self) -> anyhow::Result<HashMap<Tuple, u32>> {
+    pub fn take_changed(&mut self) -> anyhow::Result<[HashMap<Tuple, u32>; 2]> {
         let changed = self.changed()?;
+        let all: HashMap<Tuple, u32> = self.hash("CHANGED")?;
         let map = self
             .ebpf
             .map_mut("CHANGED")
             .context("the eBPF object has no map CHANGED")?;
         let mut map = BpfHashMap::<_, Tuple, u32>::try_from(map)?;
-        for tuple in changed.keys() {
+        for tuple in all.keys() {
             map.remove(tuple).context("cannot clear CHANGED")?;
         }
         Ok(changed)

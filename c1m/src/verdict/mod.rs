@@ -3,6 +3,7 @@
 
 mod client;
 pub mod crosscheck;
+mod elsewhere;
 #[cfg(test)]
 mod properties;
 mod rules;
@@ -13,6 +14,7 @@ mod tests;
 use c1m_common::fact::Facts;
 
 pub use client::{comes_from_the_network, judge_client};
+pub use elsewhere::judge_elsewhere;
 pub use rules::{Trouble, trouble};
 pub use server::{Counted, Ends, ServerVerdict, judge_server, judge_unsent, was_given_up};
 
@@ -54,6 +56,8 @@ pub struct Sight {
     pub evidence_lost: bool,
     /// It may have been a drop or a retransmit: then silence is no evidence.
     pub drops_lost: bool,
+    /// In some timer interrupts the kernel ran no program: what has no explanation may have happened then.
+    pub interrupts_skipped: bool,
     /// Drops by a full conntrack table, told apart from a rule's.
     pub conntrack: bool,
     /// Conntrack dropped packets while the run lasted (its table was full).
@@ -87,7 +91,7 @@ impl Sight {
 
     /// The verdict for what no rule explains.
     fn unexplained(&self) -> Cause {
-        if self.evidence_lost {
+        if self.evidence_lost || self.interrupts_skipped {
             Cause::EvidenceLost
         } else if self.is_complete() {
             Cause::Unexplained

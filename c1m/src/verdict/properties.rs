@@ -9,7 +9,10 @@ use proptest::prelude::*;
 
 use super::{tests::names, *};
 use crate::{
-    ledger::server::{Before, Standing, book},
+    ledger::{
+        census::Side,
+        server::{Before, Standing, book},
+    },
     load::outcome::Stage,
     trace::read::Snapshot,
 };
@@ -75,7 +78,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 18]>().prop_map(|b| Sight {
+    any::<[bool; 19]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         drop_reasons: b[1],
@@ -95,6 +98,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         files: b[15],
         synack_retries: 2 * u64::from(b[16]),
         overflows_unseen: b[17],
+        interrupts_skipped: b[18],
     })
 }
 
@@ -144,10 +148,43 @@ fn count(
     if left && (flag(end_flag::NO_SOCKET) || !flag(end_flag::LOCAL) && !reset) {
         stats.failed[0] += 1;
     } else if left && flag(end_flag::LOCAL) {
-        stats.closed_locally += 1;
-        stats.exited += u64::from(flag(end_flag::EXITING));
+        if flag(end_flag::EXITING) {
+            stats.exited += 1;
+        } else if facts.server.to == CLOSE {
+            stats.aborted_locally += 1;
+        } else {
+            stats.closed_locally += 1;
+        }
     } else {
         stats.closed_by_peer += 1;
+    }
+}
+
+/// The same at a client's end.
+fn count_client(
+    snapshot: &mut Snapshot,
+    standing: &mut Standing,
+    tuple: Tuple,
+    facts: &Facts,
+    stands: bool,
+) {
+    let (stats, end) = (&mut snapshot.stats.ends[0], &facts.client);
+    let left = end.closed_ns != 0 && end.from == ESTABLISHED;
+    if stands {
+        standing.accepted += 1;
+        standing.clients.insert(tuple);
+    }
+    if !stands && !left && facts.client_established_ns == 0 {
+        return;
+    }
+    stats.established += 1;
+    let by_network = left && end.to == CLOSE && end.flags & end_flag::LOCAL == 0;
+    match i32::from(end.err) {
+        _ if stands => {}
+        libc::ECONNRESET if by_network => stats.reset_by_peer += 1,
+        _ if by_network => stats.failed[0] += 1,
+        libc::ECONNABORTED if left && end.to == CLOSE => stats.failed[1] += 1,
+        _ => stats.closed_locally += 1,
     }
 }
 
@@ -193,7 +230,31 @@ proptest! {
         }
         standing.accepted += stood;
         let begun = Default::default();
-        let ledger = book(Before { stood, begun: &begun }, &standing, &snapshot, &context);
+        let ledger = book(Side::Server, Before { stood, begun: &begun }, &standing, &snapshot, &context);
+        prop_assert!(ledger.is_balanced(), "{:?}", ledger);
+    }
+
+    #[test]
+    fn a_client_s_ledger_balances_whatever_happened(
+        attempts in prop::collection::vec((consistent_facts(), any::<bool>()), 0..40),
+        sight in any_sight(), stood in 0..5_u64,
+    ) {
+        let names = names();
+        let context = Context { sight: Sight { server_end: false, ..sight }, names: &names };
+        let (mut snapshot, mut standing) = (Snapshot::default(), Standing::default());
+        for (number, (mut facts, stands)) in attempts.into_iter().enumerate() {
+            let tuple = tuple_of(number);
+            facts.server = End::default();
+            facts.server_established_ns = 0;
+            if stands {
+                facts.client = End::default();
+            }
+            count_client(&mut snapshot, &mut standing, tuple, &facts, stands);
+            snapshot.facts.insert(tuple, facts);
+        }
+        standing.accepted += stood;
+        let begun = Default::default();
+        let ledger = book(Side::Client, Before { stood, begun: &begun }, &standing, &snapshot, &context);
         prop_assert!(ledger.is_balanced(), "{:?}", ledger);
     }
 }

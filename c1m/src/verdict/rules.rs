@@ -352,6 +352,7 @@ pub(super) fn server_gone(end: &End, context: &Context<'_>) -> Option<Cause> {
         (libc::ECONNRESET, true, _) => Cause::ResetQueued,
         (_, true, true) => Cause::ListenerClosed,
         (_, false, true) if is(end_flag::EXITING) => Cause::ServerExited,
+        (_, false, true) if end.to == CLOSE => Cause::ResetByPeer,
         // The kernel could not keep it for as long as an orderly close takes.
         (_, false, true) if out_of_memory => Cause::MemoryPressure,
         // Perhaps: nothing here tells this reset from the answer to what came after an orderly close.
@@ -362,7 +363,6 @@ pub(super) fn server_gone(end: &End, context: &Context<'_>) -> Option<Cause> {
         {
             Cause::NotObservable
         }
-        (_, false, true) if end.to == CLOSE => Cause::ResetByPeer,
         (_, false, true) => Cause::ClosedByServer,
         // A time-out that met ICMP errors before tells them instead (`tcp_write_err`).
         (err, _, false) if err != 0 && err != libc::ECONNRESET => Cause::TimedOut,

@@ -25,6 +25,8 @@ pub enum ServerVerdict {
     Recovered(Cause),
     /// It was established, so it is counted there; nothing is to be added.
     Counted,
+    /// Its client had closed it before it is counted among the failures of its server.
+    ClosedBefore,
     /// It was established and lost; and where it is counted.
     Lost(Cause, Counted),
     /// It never was established: one more attempt, lost.
@@ -67,12 +69,14 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, server, context)) {
             return lost;
         }
+        let gone = server_gone(&facts.server, context);
+        if matches!(gone, Some(Cause::ServerExited | Cause::ResetByPeer)) && closed_before(facts) {
+            return ServerVerdict::ClosedBefore;
+        }
         // If one stands, the facts are an earlier one's under the same tuple: it was counted as well, and is lost.
-        return match server_gone(&facts.server, context) {
-            // The program's own close is its business, unless its end took the connection along.
-            Some(Cause::ResetByPeer | Cause::ClosedByServer | Cause::NotObservable) => {
-                ServerVerdict::Counted
-            }
+        return match gone {
+            // The program's own close is its business, unless it resets its client, or its end took the connection along.
+            Some(Cause::ClosedByServer | Cause::NotObservable) => ServerVerdict::Counted,
             Some(Cause::MemoryPressure) if facts.server.err == 0 => ServerVerdict::Counted,
             Some(cause) => ServerVerdict::Lost(cause, Counted::Failed),
             None => recovered(Some(facts), context)
@@ -89,6 +93,15 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
 pub fn was_given_up(facts: &Facts) -> bool {
     let client = &facts.client;
     client.closed_ns != 0 && (client.from, client.to) == (SYN_SENT, CLOSE)
+}
+
+/// Whether the client's program had closed its end before the server's left ESTABLISHED, which did not learn of it.
+fn closed_before(facts: &Facts) -> bool {
+    let (client, server) = (&facts.client, &facts.server);
+    client.from == ESTABLISHED
+        && client.flags & end_flag::LOCAL != 0
+        && client.closed_ns != 0
+        && client.closed_ns < server.closed_ns
 }
 
 /// Whether somebody destroyed the client's end of a connection that stood, and its server was reset, or does not know.

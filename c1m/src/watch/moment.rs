@@ -6,7 +6,10 @@ use c1m_common::{state, stats::EndStats};
 
 use super::Watch;
 use crate::{
-    ledger::census::{Side, Socket},
+    ledger::{
+        census::{Side, Socket},
+        server,
+    },
     report::record::States,
     trace::{Tracer, hooks::Fact},
 };
@@ -25,24 +28,30 @@ pub struct Moment {
 }
 
 impl Watch {
-    /// The server's end as the kernel side counts it; `None` without a tracer.
-    pub fn server_moment(&self) -> Option<Moment> {
+    /// The server's end as the kernel side counts it, or the client's where no server's is in sight; `None` without a tracer.
+    pub fn moment(&self) -> Option<Moment> {
         let stats = self.live_stats()?;
-        let end = &stats.ends[1];
-        let attempted = end.established + self.stood_before;
+        let servers = self.listened || stats.ends[1].established + self.stood_before[1] > 0;
+        let counted = match servers || !self.counts_clients {
+            true => Side::Server,
+            false => Side::Client,
+        };
+        let end = &stats.ends[counted as usize];
+        let attempted = end.established + self.stood_before[counted as usize];
         let failed = end.failed.iter().sum::<u64>();
         let gone = [
             end.closed_locally,
             end.aborted_locally,
             end.closed_by_peer,
             end.reset_by_peer,
+            end.exited,
             failed,
         ];
         Some(Moment {
             attempted,
             // The CPUs' counters are not read at one moment: a close may be seen before its beginning.
             established: attempted.saturating_sub(gone.iter().sum()),
-            failed: failed + end.exited,
+            failed: server::failures(counted, end),
             accept_queue: self.waiting_now(),
         })
     }

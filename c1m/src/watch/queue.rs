@@ -78,7 +78,7 @@ impl Watch {
         self.each(Side::Server, census::CONNECTED, |socket| {
             sockets.push(socket)
         })?;
-        let changed = self.changed()?;
+        let changed = self.changed(Side::Server)?;
         let mut standing = Standing::default();
         let asked = Asked {
             snapshot: Some(snapshot),
@@ -102,6 +102,28 @@ impl Watch {
         Ok(standing)
     }
 
+    /// Who stood at the clients' ends when [`Watch::end`] was called.
+    pub(super) fn standing_clients(&self, snapshot: &Snapshot) -> anyhow::Result<Standing> {
+        let mut found = HashSet::new();
+        self.each(Side::Client, 1 << state::ESTABLISHED, |socket| {
+            found.insert(socket.tuple);
+        })?;
+        for (tuple, what) in self.changed(Side::Client)? {
+            // What changed first tells how it was before.
+            match what {
+                changed::ESTABLISHED => found.remove(&tuple),
+                _ => found.insert(tuple),
+            };
+        }
+        let mut standing = Standing {
+            accepted: found.len() as u64,
+            ..Standing::default()
+        };
+        found.retain(|tuple| snapshot.facts.contains_key(tuple));
+        standing.clients = found;
+        Ok(standing)
+    }
+
     /// Who of `queued` is not accepted once the listeners make no more headway. Nobody, if they accept all that
     /// still waits: whoever left by himself meanwhile did not wait for long.
     async fn still_queued(&self, queued: &[Tuple]) -> anyhow::Result<HashSet<Tuple>> {
@@ -116,7 +138,7 @@ impl Watch {
                 }
             })?;
             // A tuple that was closed since the end is another connection now.
-            let changed = self.changed()?;
+            let changed = self.changed(Side::Server)?;
             waiting.retain(|tuple| !changed.contains_key(tuple));
             if headway.is_over(waiting.len() as u64) {
                 break waiting;
@@ -127,7 +149,7 @@ impl Watch {
         if waiting.is_empty() {
             return Ok(waiting);
         }
-        let changed = self.changed()?;
+        let changed = self.changed(Side::Server)?;
         let gave_up = |tuple: &&Tuple| changed.get(tuple) == Some(&changed::CLOSED_QUEUED);
         Ok(asked
             .iter()
@@ -137,11 +159,15 @@ impl Watch {
             .collect())
     }
 
-    /// What changed first at each server's end since [`Watch::end`]; nothing without a tracer.
-    pub fn changed(&self) -> anyhow::Result<HashMap<Tuple, u32>> {
-        match &self.tracer {
-            Some(tracer) => tracer.changed(),
-            None => Ok(HashMap::new()),
-        }
+    /// What changed first at these ends since [`Watch::end`]; nothing without a tracer.
+    pub fn changed(&self, ends: Side) -> anyhow::Result<HashMap<Tuple, u32>> {
+        let Some(tracer) = &self.tracer else {
+            return Ok(HashMap::new());
+        };
+        let [clients, servers] = tracer.changed()?;
+        Ok(match ends {
+            Side::Client => clients,
+            Side::Server => servers,
+        })
     }
 }

@@ -49,6 +49,7 @@ impl Watch {
             server_end,
             evidence_lost: !snapshot.lost.is_empty(),
             drops_lost: snapshot.drops_lost,
+            interrupts_skipped: snapshot.interrupts_skipped > 0,
             conntrack_dropped: rose("ConntrackDrop", At::Both)
                 || rose("ConntrackEarlyDrop", At::Both),
             // For two minutes after the first five of its life a kernel takes every ACK that no socket knows for one with a cookie

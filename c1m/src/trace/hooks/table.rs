@@ -569,4 +569,11 @@ pub static HOOKS: &[Hook] = &[
         cost: Cost::PerConnection(2),
         without: "descriptors refused at RLIMIT_NOFILE",
     },
+    Hook {
+        fact: Fact::TimerInterrupts,
+        backend: Backend::Tracepoint,
+        parts: &[tracepoint("local_timer_entry", "local_timer_entry", 1)],
+        cost: Cost::PerInterrupt,
+        without: "timer interrupts in which the kernel ran no program",
+    },
 ];

@@ -85,6 +85,67 @@ fn an_ack_without_a_listener_or_without_a_child_is_told_when_the_client_is_reset
 }
 
 #[test]
+fn a_server_that_aborts_loses_its_client_unless_that_had_closed() {
+    let mut facts = Facts {
+        server: left(ESTABLISHED, CLOSE, 0, end_flag::LOCAL),
+        client: left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0),
+        ..Facts::default()
+    };
+    let lost = ServerVerdict::Lost(Cause::ResetByPeer, Counted::Failed);
+    server(facts, ServerEnd::Absent, lost);
+    facts.client = left(ESTABLISHED, FIN_WAIT1, 0, end_flag::LOCAL);
+    facts.server.closed_ns = facts.client.closed_ns + 1;
+    server(facts, ServerEnd::Absent, ServerVerdict::ClosedBefore);
+    facts.server.flags |= end_flag::EXITING;
+    server(facts, ServerEnd::Absent, ServerVerdict::ClosedBefore);
+    facts.client.closed_ns = facts.server.closed_ns + 1;
+    let lost = ServerVerdict::Lost(Cause::ServerExited, Counted::Failed);
+    server(facts, ServerEnd::Absent, lost);
+    facts.server = left(ESTABLISHED, FIN_WAIT1, 0, end_flag::LOCAL);
+    server(facts, ServerEnd::Absent, ServerVerdict::Counted);
+}
+
+#[test]
+fn a_client_whose_server_is_elsewhere_tells_by_its_own_end() {
+    let names = names();
+    let context = Context {
+        sight: Sight {
+            server_end: false,
+            ..sight()
+        },
+        names: &names,
+    };
+    let lost = |cause| ServerVerdict::Lost(cause, Counted::Failed);
+    for (to, err, flags, expected) in [
+        (CLOSE, libc::ECONNRESET, 0, lost(Cause::ResetByPeer)),
+        (CLOSE, libc::ETIMEDOUT, 0, lost(Cause::TimedOut)),
+        (CLOSE, libc::EHOSTUNREACH, 0, lost(Cause::TimedOut)),
+        (CLOSE, libc::ECONNABORTED, 0, lost(Cause::Destroyed)),
+        (CLOSE, 0, end_flag::LOCAL, ServerVerdict::Counted),
+        (FIN_WAIT1, 0, end_flag::LOCAL, ServerVerdict::Counted),
+    ] {
+        let facts = Facts {
+            client: left(ESTABLISHED, to, err, flags),
+            ..Facts::default()
+        };
+        let verdict = judge_elsewhere(&facts, Ends::default(), &context);
+        assert_eq!(verdict, expected, "{to} {err}");
+    }
+    let refused = Facts {
+        client: End {
+            resets_received: 1,
+            ..left(SYN_SENT, CLOSE, libc::ECONNREFUSED, 0)
+        },
+        ..Facts::default()
+    };
+    let expected = ServerVerdict::NeverEstablished(Cause::Refused);
+    assert_eq!(
+        judge_elsewhere(&refused, Ends::default(), &context),
+        expected
+    );
+}
+
+#[test]
 fn what_somebody_destroyed_is_no_close_of_the_server() {
     let mut facts = Facts {
         server: left(ESTABLISHED, CLOSE, libc::ECONNABORTED, 0),
