@@ -125,8 +125,8 @@ pub struct SkbDrop {
     pub reason: u16,
     /// [`drop_flag`] bits of the last drop.
     pub flags: u8,
-    /// Zero.
-    pub pad: u8,
+    /// In [`Facts::filtered`], 1 if a FIN of the client was among them while the server's end did not know of any end; else 0.
+    pub closed: u8,
 }
 
 /// How one end of the connection went away.

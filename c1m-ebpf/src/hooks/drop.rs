@@ -157,8 +157,13 @@ impl Freed {
         }
         if self.filtered != 0 {
             let facts = entry(&self.tuple, hook::DROP)?;
-            let count = facts.filtered.count + 1;
-            facts.filtered = SkbDrop { count, ..drop };
+            let closed =
+                self.flags & FIN != 0 && self.from_server == 0 && facts.server.closed_ns == 0;
+            facts.filtered = SkbDrop {
+                count: facts.filtered.count + 1,
+                closed: facts.filtered.closed | u8::from(closed),
+                ..drop
+            };
             if self.from_server != 0 {
                 return None;
             }
@@ -184,7 +189,7 @@ impl Freed {
             count: 0,
             reason,
             flags,
-            pad: 0,
+            closed: 0,
         }
     }
 

@@ -204,7 +204,7 @@ pub(super) fn challenged(facts: &mut Facts) {
         count: 0,
         reason: u16::from(why::CHALLENGED),
         flags: drop_flag::NO_REASON | drop_flag::RX_OTHER,
-        pad: 0,
+        closed: 0,
     };
     segment_dropped(facts, segment::SYN, &drop);
 }

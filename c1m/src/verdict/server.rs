@@ -95,13 +95,15 @@ pub fn was_given_up(facts: &Facts) -> bool {
     client.closed_ns != 0 && (client.from, client.to) == (SYN_SENT, CLOSE)
 }
 
-/// Whether the client's program had closed its end before the server's left ESTABLISHED, which did not learn of it.
+/// Whether the client's program had closed its end before the server's left ESTABLISHED, which did not learn of it: seen, or told by
+/// a FIN that a rule dropped.
 fn closed_before(facts: &Facts) -> bool {
     let (client, server) = (&facts.client, &facts.server);
-    client.from == ESTABLISHED
+    let seen = client.from == ESTABLISHED
         && client.flags & end_flag::LOCAL != 0
         && client.closed_ns != 0
-        && client.closed_ns < server.closed_ns
+        && client.closed_ns < server.closed_ns;
+    seen || facts.filtered.closed != 0
 }
 
 /// Whether somebody destroyed the client's end of a connection that stood, and its server was reset, or does not know.

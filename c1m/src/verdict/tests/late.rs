@@ -101,6 +101,8 @@ fn a_server_that_aborts_loses_its_client_unless_that_had_closed() {
     facts.client.closed_ns = facts.server.closed_ns + 1;
     let lost = ServerVerdict::Lost(Cause::ServerExited, Counted::Failed);
     server(facts, ServerEnd::Absent, lost);
+    facts.filtered.closed = 1;
+    server(facts, ServerEnd::Absent, ServerVerdict::ClosedBefore);
     facts.server = left(ESTABLISHED, FIN_WAIT1, 0, end_flag::LOCAL);
     server(facts, ServerEnd::Absent, ServerVerdict::Counted);
 }
