@@ -1,5 +1,7 @@
 //! Reads of kernel memory: sockets, namespaces, tasks. Every read can fail and says so.
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf},
@@ -13,6 +15,7 @@ use c1m_common::{
 };
 
 use crate::{
+    listeners::is_served,
     maps::{config, offset},
     words::{ends, set_word, v4_part},
 };
@@ -226,35 +229,56 @@ pub(crate) fn traced_socket(sk: Ptr, tuple: &mut Tuple) -> Option<Side> {
 pub(crate) fn traced_side(sk: Ptr) -> Option<(Side, (u16, u16))> {
     let dport = u16::from_be(sk.read(offset!(skc_dport))?);
     let sport = u16::from_be(sk.read(offset!(inet_sport))?);
-    Some((side(sk, sport, dport)?, (sport, dport)))
+    let side = match side(sport, dport)? {
+        By::Ports(side) => side,
+        // The compiler knows what numbers the function gives, and takes them for the side; the verifier does not.
+        By::Listener if black_box(is_served(sk.0)) != 0 => Side::Server,
+        By::Listener => Side::Client,
+    };
+    is_traced_namespace(sock_inum(sk)?).then_some((side, (sport, dport)))
 }
 
-/// The same for a request socket, which is a `sock_common` and no more.
+/// The tuple of a traced request, which is a `sock_common` and no more; it is written to `tuple`. None for any other.
 #[inline(always)]
-pub(crate) fn traced_request(req: impl Object, tuple: &mut Tuple) -> Option<Side> {
-    let (side, ports) = traced_common(req)?;
-    fill_tuple(req, side, ports, tuple)?;
-    Some(side)
+pub(crate) fn traced_request(req: impl Object, tuple: &mut Tuple) -> Option<()> {
+    let ports = ports(req)?;
+    if !is_server_port(ports.0) || !is_traced_namespace(sock_inum(req)?) {
+        return None;
+    }
+    fill_tuple(req, Side::Server, ports, tuple)
 }
 
 /// The same as [`traced_side`] by the fields of a `sock_common` alone, for a socket that is not closed.
 #[inline(always)]
-pub(crate) fn traced_common(sk: impl Object) -> Option<(Side, (u16, u16))> {
+pub(crate) fn traced_common(sk: impl Object) -> Option<By> {
+    let (sport, dport) = ports(sk)?;
+    let side = side(sport, dport)?;
+    is_traced_namespace(sock_inum(sk)?).then_some(side)
+}
+
+/// A socket's own and its peer's port.
+#[inline(always)]
+fn ports(sk: impl Object) -> Option<(u16, u16)> {
     let dport = u16::from_be(sk.read(offset!(skc_dport))?);
-    let sport = sk.read(offset!(skc_num))?;
-    Some((side(sk, sport, dport)?, (sport, dport)))
+    Some((sk.read(offset!(skc_num))?, dport))
+}
+
+/// What tells which end of a traced connection a socket is.
+pub(crate) enum By {
+    /// Its ports: one of them is a server's.
+    Ports(Side),
+    /// Both are: whether anybody listens at its own.
+    Listener,
 }
 
 #[inline(always)]
-fn side(sk: impl Object, sport: u16, dport: u16) -> Option<Side> {
-    let side = if is_server_port(dport) {
-        Side::Client
-    } else if is_server_port(sport) {
-        Side::Server
-    } else {
-        return None;
-    };
-    is_traced_namespace(sock_inum(sk)?).then_some(side)
+fn side(sport: u16, dport: u16) -> Option<By> {
+    match (is_server_port(sport), is_server_port(dport)) {
+        (false, true) => Some(By::Ports(Side::Client)),
+        (true, false) => Some(By::Ports(Side::Server)),
+        (true, true) => Some(By::Listener),
+        (false, false) => None,
+    }
 }
 
 /// Writes the tuple of a socket of any kind.

@@ -5,13 +5,14 @@ use c1m_common::{
     AF_INET,
     fact::{QueueState, syn_drop},
     listener::{GROUP_MAX, Group, Port},
+    state::SYN_SENT,
     stats::hook,
     tuple::{Tuple, mapped_v4},
 };
 
 use crate::{
     fold::{lose, now_ns},
-    kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net},
+    kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net, sock_state},
     maps::{LISTENERS, config, offset, window},
 };
 
@@ -122,6 +123,34 @@ fn remove(sk: Ptr) -> Option<()> {
     }
     group.changed_ns = now_ns();
     Some(())
+}
+
+/// Whether somebody listens at the address and the traced port that a socket has, so that it is a server's end.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_served(sk: u64) -> u32 {
+    u32::from(served(Ptr(sk)).unwrap_or(false))
+}
+
+#[inline(always)]
+fn served(sk: Ptr) -> Option<bool> {
+    if sock_state(sk)? == SYN_SENT {
+        return Some(false);
+    }
+    let address = match sk.read::<u16>(offset!(skc_family))? {
+        AF_INET => mapped_v4(sk.read(offset!(skc_rcv_saddr))?),
+        _ => sk.read(offset!(skc_v6_rcv_saddr))?,
+    };
+    // SAFETY: groups are never deleted.
+    let group = unsafe { &*LISTENERS.get_ptr(port_of(sk)?)? };
+    let mut i = 0;
+    while i < GROUP_MAX {
+        if group.socks[i] != 0 && listens_on(Ptr(group.socks[i]), &address) {
+            return Some(true);
+        }
+        i += 1;
+    }
+    Some(false)
 }
 
 /// The queues of one listener, into `queue`; whether its accept queue is full (`sk_acceptq_is_full`).

@@ -137,12 +137,16 @@ impl Header {
     /// Which end sent it, if it is to or from a traced port; the attempt's tuple is written to `tuple`.
     #[inline(always)]
     pub(crate) fn traced(&self, tuple: &mut Tuple) -> Option<Side> {
-        let from = if is_server_port(self.dest_port) {
-            Side::Client
-        } else if is_server_port(self.source_port) {
-            Side::Server
-        } else {
-            return None;
+        let from = match (
+            is_server_port(self.source_port),
+            is_server_port(self.dest_port),
+        ) {
+            (false, true) => Side::Client,
+            (true, false) => Side::Server,
+            // Between two servers' ports only the handshake tells.
+            (true, true) if self.is_synack() => Side::Server,
+            (true, true) => Side::Client,
+            (false, false) => return None,
         };
         let (source, dest) = ends(tuple, from, self.source_port, self.dest_port);
         if self.v6 {

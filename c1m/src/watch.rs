@@ -38,6 +38,9 @@ mod owner;
 mod queue;
 pub mod seen;
 mod sight;
+mod which_end;
+
+use which_end::WhichEnd;
 
 /// A watched run.
 pub struct Watch {
@@ -153,11 +156,16 @@ impl Watch {
 
     fn each(&self, side: Side, states: u32, mut each: impl FnMut(Socket)) -> anyhow::Result<bool> {
         let mut interrupted = false;
+        let mut which = WhichEnd::new(&self.ports);
         for namespace in &self.namespaces {
             for &port in &self.ports {
-                interrupted |= census::dump(namespace, port, side, states, &mut each)
-                    .context("the census by sock_diag failed")?
-                    .interrupted;
+                let dumped = census::dump(namespace, port, side, states, |socket| {
+                    if which.is(namespace, side, &socket) {
+                        each(socket);
+                    }
+                });
+                let dumped = dumped.context("the census by sock_diag failed")?;
+                interrupted |= dumped.interrupted;
             }
         }
         Ok(interrupted)

@@ -178,9 +178,9 @@ impl Change {
     #[inline(always)]
     fn tell(&self, ctx: &BtfTracePointContext, usual: Usual) {
         let opened = is_opened(self.from, self.to);
-        if opened && phase() == phase::RUNNING && !has_entries() {
-            let _ = count_opened(self.sk, usual);
-        } else {
+        let counted =
+            opened && phase() == phase::RUNNING && !has_entries() && count_opened(self.sk, usual);
+        if !counted {
             let sk = untyped_argument(ctx, 0);
             changed_state(sk.0, self.from.into(), self.to.into(), usual as u32);
         }

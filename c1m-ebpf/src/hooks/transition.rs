@@ -13,7 +13,7 @@ use super::state::{BY_NETWORK, BY_PROGRAM};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
     kernel::{
-        Ptr, Side, Typed, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
+        By, Ptr, Side, Typed, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
         syn_sequence, traced_common, traced_side,
     },
     maps::{config, offset, phase, stats, window},
@@ -42,14 +42,21 @@ pub(super) fn is_opened(from: u8, to: u8) -> bool {
     matches!((from, to), (SYN_SENT | SYN_RECV, ESTABLISHED))
 }
 
-/// One more that became ESTABLISHED.
+/// One more that became ESTABLISHED; false if more than its ports must tell which end it is.
 #[inline(always)]
-pub(super) fn count_opened(sk: Typed, usual: Usual) -> Option<()> {
-    let (side, _) = traced_common(sk)?;
-    if is_tcp(sk) {
-        count_established(ends(side, usual)?);
+pub(super) fn count_opened(sk: Typed, usual: Usual) -> bool {
+    match traced_common(sk) {
+        None => true,
+        Some(By::Listener) => false,
+        Some(By::Ports(side)) => {
+            if is_tcp(sk)
+                && let Some(stats) = ends(side, usual)
+            {
+                count_established(stats);
+            }
+            true
+        }
     }
-    Some(())
 }
 
 /// Folds a transition. A global function, the verifier goes through it once and not for each way to it.

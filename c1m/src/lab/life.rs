@@ -1,5 +1,6 @@
 //! Labs of connections that are lost after their handshake.
 
+use c1m_common::tuple::mapped_v4;
 use rustix::process::Signal;
 
 use super::{
@@ -67,12 +68,13 @@ pub(super) fn accept_starved(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> 
     Ok(vec![Outcome { truth, run }])
 }
 
-/// A server accepts all, and resets some of them.
+/// A server accepts all, and resets some of them. One has the server's port at both ends.
 pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const ATTEMPTS: u64 = 60;
     const RESET: u64 = 23;
     let mut server = Foreign::listen(None, ([127, 0, 0, 1], PORT).into(), 1024)?;
-    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
+    let ports = format!("{}-{}", PORT - 30, PORT + 30);
+    let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --port-range {ports}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     bench.until("every connection is accepted", || {
         traced.must_run()?;
@@ -80,7 +82,10 @@ pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     })?;
     server.reset(RESET as usize)?;
     bench.until("the resets arrived", || {
-        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - RESET)
+        let mut sockets = bench.sockets(&bench.ns, Side::Client, ESTABLISHED)?;
+        // The server's end of that one has the port at its other end, too.
+        sockets.retain(|socket| socket.tuple.client != mapped_v4([127, 0, 0, 1]));
+        Ok(sockets.len() as u64 == ATTEMPTS - RESET)
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
