@@ -56,8 +56,10 @@ pub mod event {
     pub const LISTENER_CLOSED: usize = 5;
     /// The kernel closed a server's end that belonged to an MPTCP connection, after its program had let go of that.
     pub const MPTCP_CLOSED: usize = 6;
+    /// A process of the traced command ended in a network namespace that is not traced.
+    pub const ENDED_ELSEWHERE: usize = 7;
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// Programs that have a twin, which takes what the kernel skips the first for: the index into [`Stats::twins`].
@@ -145,7 +147,7 @@ pub struct Stats {
 
 const _: () = {
     assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 56 + 32 + 8);
+    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 64 + 32 + 8);
 };
 
 impl EndStats {

@@ -12,7 +12,7 @@ use c1m_common::{
     AF_INET, AF_INET6,
     call::{Call, kind},
     state::CLOSE,
-    stats::hook,
+    stats::{event, hook},
 };
 
 use super::function::{Arguments, returned};
@@ -22,7 +22,7 @@ use crate::{
         Ptr, current_file, current_inum, is_server_port, is_traced_namespace, sock_state,
         syn_sequence,
     },
-    maps::{CALLS, PENDING, TREE, config, folding, offset},
+    maps::{CALLS, PENDING, TREE, config, folding, offset, stats},
     words::v4_part,
 };
 
@@ -45,6 +45,12 @@ pub(crate) fn process_fork(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn process_exit(ctx: RawTracePointContext) -> i32 {
     let both = bpf_get_current_pid_tgid();
     if both as u32 == ctx.tgid() {
+        if is_in_tree()
+            && current_inum().is_some_and(|inum| !is_traced_namespace(inum))
+            && let Some(stats) = stats()
+        {
+            stats.events[event::ENDED_ELSEWHERE] += 1;
+        }
         let _ = TREE.remove(ctx.tgid());
     }
     0

@@ -160,6 +160,13 @@ async fn report(
             thousands(exited)
         ));
     }
+    let elsewhere = sighting.snapshot.elsewhere;
+    if elsewhere > 0 {
+        ledger.notes.push(format!(
+            "{elsewhere} processes of the command were in network namespaces that are not traced: their connections are not in the \
+             table unless the other end is; --netns PID or NAME traces one more"
+        ));
+    }
     // A command that has ended holds nothing any more.
     let holders = match ended {
         None => holders(watch, &ledger)?,

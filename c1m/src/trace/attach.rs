@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, MapData},
+    maps::{Array, MapData},
     programs::Program,
 };
 use c1m_common::{
@@ -28,6 +28,7 @@ use super::{
     read::{Names, PLACES},
     say,
     symbols::Symbols,
+    tree,
 };
 use crate::netns::Netns;
 
@@ -147,7 +148,7 @@ impl Tracer {
         let by_function = choice.has(Fact::Calls) && !by_tracepoint(Fact::Calls);
         set_word(&mut ebpf, word::CALLS_BY_FUNCTION, by_function.into())?;
         if filter.foreign {
-            name_tree(&mut ebpf)?;
+            tree::name(&mut ebpf)?;
         }
         if filter.verbose {
             say::listen(&mut ebpf)?;
@@ -289,16 +290,6 @@ fn set_word(ebpf: &mut Ebpf, word: u32, value: u32) -> anyhow::Result<()> {
     Array::<_, u32>::try_from(map)?
         .set(word, value, 0)
         .context("cannot tell the programs what to do")
-}
-
-/// From here on, whoever this process starts belongs to the traced command.
-fn name_tree(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    let map = ebpf
-        .map_mut("TREE")
-        .context("the eBPF object has no map TREE")?;
-    BpfHashMap::<_, u32, u32>::try_from(map)?
-        .insert(std::process::id(), 1, 0)
-        .context("cannot name the process whose children are traced")
 }
 
 /// Whether `kfree_skb` gives no reason here, or not for every drop (before it names the receiver), so that functions must tell it.

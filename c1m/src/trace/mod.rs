@@ -12,5 +12,6 @@ mod queues;
 pub mod read;
 mod say;
 pub mod symbols;
+mod tree;
 
 pub use attach::{Filter, Tracer};

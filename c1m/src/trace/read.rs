@@ -153,6 +153,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// Facts that found no room or were skipped, by hook, other than 0.
     pub lost: BTreeMap<String, u64>,
+    /// Processes of the traced command in network namespaces that are not traced.
+    pub elsewhere: u64,
     /// Timer interrupts in which the kernel ran no program: what happened then was not seen.
     pub interrupts_skipped: u64,
     /// Whether one of a drop, a retransmit or a reset is among them: then silence means nothing. What only tells how a
@@ -192,6 +194,7 @@ impl Tracer {
             generations: self.generations()?,
             calls: self.calls()?,
             victims: self.victims()?,
+            elsewhere: self.elsewhere(&stats)?,
             interrupts_skipped: self.interrupts_skipped,
             ..Snapshot::default()
         };
