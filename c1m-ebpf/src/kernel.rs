@@ -16,7 +16,7 @@ use c1m_common::{
 
 use crate::{
     listeners::is_served,
-    maps::{config, offset},
+    maps::{config, offset, window},
     words::{ends, set_word, v4_part},
 };
 
@@ -232,10 +232,21 @@ pub(crate) fn traced_side(sk: Ptr) -> Option<(Side, (u16, u16))> {
     let side = match side(sport, dport)? {
         By::Ports(side) => side,
         // The compiler knows what numbers the function gives, and takes them for the side; the verifier does not.
-        By::Listener if black_box(is_served(sk.0)) != 0 => Side::Server,
+        By::Listener if black_box(is_served(untyped(sk)?.0)) != 0 => Side::Server,
         By::Listener => Side::Client,
     };
     is_traced_namespace(sock_inum(sk)?).then_some((side, (sport, dport)))
+}
+
+/// The same address as a number: what the verifier knows to be a pointer, as fentry's arguments, no global function takes.
+#[inline(always)]
+fn untyped(sk: Ptr) -> Option<Ptr> {
+    let number = &raw mut window()?.number;
+    // SAFETY: a word of this CPU's. Volatile: it is to go through memory.
+    unsafe {
+        number.write_volatile(sk.0);
+        Some(Ptr(number.read_volatile()))
+    }
 }
 
 /// The tuple of a traced request, which is a `sock_common` and no more; it is written to `tuple`. None for any other.

@@ -137,20 +137,28 @@ fn served(sk: Ptr) -> Option<bool> {
     if sock_state(sk)? == SYN_SENT {
         return Some(false);
     }
-    let address = match sk.read::<u16>(offset!(skc_family))? {
-        AF_INET => mapped_v4(sk.read(offset!(skc_rcv_saddr))?),
-        _ => sk.read(offset!(skc_v6_rcv_saddr))?,
-    };
     // SAFETY: groups are never deleted.
     let group = unsafe { &*LISTENERS.get_ptr(port_of(sk)?)? };
     let mut i = 0;
     while i < GROUP_MAX {
-        if group.socks[i] != 0 && listens_on(Ptr(group.socks[i]), &address) {
+        if group.socks[i] != 0 && listens_at(group.socks[i], sk.0) != 0 {
             return Some(true);
         }
         i += 1;
     }
     Some(false)
+}
+
+/// Whether a listener takes connections to the address that a socket has. For the verifier a function of its own, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn listens_at(listener: u64, sk: u64) -> u32 {
+    let sk = Ptr(sk);
+    let own: Option<[u8; 16]> = match sk.read(offset!(skc_family)) {
+        Some(AF_INET) => sk.read(offset!(skc_rcv_saddr)).map(mapped_v4),
+        _ => sk.read(offset!(skc_v6_rcv_saddr)),
+    };
+    u32::from(own.is_some_and(|own| listens_on(Ptr(listener), &own)))
 }
 
 /// The queues of one listener, into `queue`; whether its accept queue is full (`sk_acceptq_is_full`).

@@ -119,6 +119,8 @@ pub(crate) struct Window {
     pub(crate) timer: Timer,
     /// The socket that `tcp_check_oom`, `inet_twsk_alloc` or `tcp_twsk_unique` looks at.
     pub(crate) sock: u64,
+    /// What is to become a number.
+    pub(crate) number: u64,
     /// The socket that was reset last.
     pub(crate) reset: u64,
     /// The ACK that a listener refused last: what frees it has nothing to add.

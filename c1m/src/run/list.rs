@@ -49,6 +49,10 @@ pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
 /// Prints the programs that are attached here, each with its size and with what it took to verify, in instructions.
 pub(super) fn programs(hooks: Hooks) -> anyhow::Result<u8> {
     let tracer = for_nobody(hooks)?;
+    // What takes their place hides them.
+    for refusal in &tracer.choice.refusals {
+        eprintln!("c1m: the kernel refused {refusal}");
+    }
     let mut lines = format!("{:<28} {:>8} {:>9}\n", "PROGRAM", "SIZE", "VERIFIED");
     for program in tracer.programs()? {
         // Kernels before 5.16 do not tell.
