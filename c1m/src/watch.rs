@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use c1m_common::{fact::Facts, tuple::Tuple};
+use c1m_common::{fact::Facts, stats::event, tuple::Tuple};
 
 use crate::{
     causes::Cause,
@@ -187,6 +187,7 @@ impl Watch {
     fn sees_server(&self, snapshot: &Snapshot, listeners: &[(usize, Listener)]) -> bool {
         let [client, server] = snapshot.stats.ends;
         let was_there = self.listened
+            || snapshot.stats.events[event::LISTENER_CLOSED] > 0
             || server.established > 0
             || self.stood_before[1] > 0
             || self.is_listened_to(listeners);

@@ -9,7 +9,7 @@ use c1m_common::{
     config::changed,
     fact::Facts,
     state::{ESTABLISHED, SYN_RECV},
-    stats::{EndStats, Stats, event},
+    stats::{EndStats, event},
     tuple::Tuple,
 };
 
@@ -199,7 +199,7 @@ pub fn book(
     }
     ledger
         .notes
-        .extend(notes(counted, half_seen, before.stood, &snapshot.stats));
+        .extend(notes(counted, half_seen, before.stood, standing, snapshot));
     calls::book(&mut ledger, snapshot, context);
     let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
     ledger.attempted += unanswered;
@@ -218,9 +218,20 @@ fn unsent(ledger: &mut Ledger, tuple: &Tuple, case: &Case<'_>, context: &Context
 }
 
 /// What the table does not tell: of attempts that are older than the trace, of MPTCP, and of servers that are elsewhere.
-fn notes(counted: Side, half_seen: u64, stood: u64, stats: &Stats) -> impl Iterator<Item = String> {
+fn notes(
+    counted: Side,
+    half_seen: u64,
+    stood: u64,
+    standing: &Standing,
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = String> {
+    let stats = &snapshot.stats;
     let [clients, servers] = [0, 1].map(|end| stats.ends[end].established);
-    let elsewhere = if servers + stood == 0 { clients } else { 0 };
+    let elsewhere = match (counted, servers + stood) {
+        (Side::Client, _) => clients,
+        (Side::Server, 0) => clients.saturating_sub(half_open(standing, snapshot)),
+        _ => 0,
+    };
     let by_worker = stats.events[event::MPTCP_CLOSED];
     let half_seen = (half_seen > 0).then(|| {
         let when = "that were under way when the trace began, and failed, are not counted";
@@ -240,6 +251,16 @@ fn notes(counted: Side, half_seen: u64, stood: u64, stats: &Stats) -> impl Itera
         }
     });
     [half_seen, by_worker, elsewhere].into_iter().flatten()
+}
+
+/// How many with an entry were established at the client's end.
+fn half_open(standing: &Standing, snapshot: &Snapshot) -> u64 {
+    let is = |(tuple, facts, is_last): &(&Tuple, &Facts, bool)| {
+        facts.client_established_ns != 0
+            || facts.client.from == ESTABLISHED
+            || *is_last && standing.clients.contains(*tuple)
+    };
+    entries(snapshot).filter(is).count() as u64
 }
 
 /// Every entry, and whether it is the last of its tuple.
