@@ -221,18 +221,27 @@ fn drops(facts: &Facts) -> u32 {
     }
 }
 
-/// How long the trouble lasted, in ms, rounded to 100: from the first drop until both ends were established.
+/// How long the trouble lasted, in ms, rounded to 100: from the first drop until both ends were established. Of a SYN whose drop
+/// nobody saw it is known when it was sent again.
 fn delay_ms(case: &Case<'_>) -> u64 {
-    let by_facts = case.facts.and_then(|facts| {
+    let since = |facts: &Facts, from_ns: u64| {
         let established = facts.client_established_ns.max(facts.server_established_ns);
-        (facts.first_drop_ns != 0).then(|| established.checked_sub(facts.first_drop_ns))?
-    });
-    let by_outcome = case
-        .outcome
-        .map(|outcome| u64::from(outcome.settle_us) * 1_000);
-    let delay_ns = by_facts.or(by_outcome).unwrap_or(0);
+        established.checked_sub(from_ns)
+    };
+    let facts = case.facts;
+    let seen = facts.filter(|facts| facts.first_drop_ns != 0);
+    let by_drop = seen.and_then(|facts| since(facts, facts.first_drop_ns));
+    let told = case.outcome;
+    let by_outcome = told.map(|outcome| u64::from(outcome.settle_us) * 1_000);
+    let again = facts.filter(|facts| facts.syn_retransmits > 0);
+    let by_retransmit =
+        again.and_then(|facts| since(facts, facts.first_ns.checked_sub(SYN_TIMEOUT_NS)?));
+    let delay_ns = by_drop.or(by_outcome).or(by_retransmit).unwrap_or(0);
     (delay_ns + 50_000_000) / 100_000_000 * 100
 }
+
+/// How long a SYN waits for its answer before it is sent again (`TCP_TIMEOUT_INIT`).
+const SYN_TIMEOUT_NS: u64 = 1_000_000_000;
 
 /// Where a cause has its place: at a listener, in a process, or at a source address.
 fn place(cause: Cause, case: &Case<'_>) -> String {
