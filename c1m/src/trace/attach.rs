@@ -276,7 +276,7 @@ fn load_object(
         .map_max_entries("FACTS", filter.entries)
         .map_max_entries(
             "CHANGED",
-            filter.entries.max(CHANGED_MIN) << u32::from(filter.foreign),
+            filter.entries.max(CHANGED_MIN << u32::from(filter.foreign)),
         )
         .load(OBJECT)
         .map_err(|error| preflight::no_bpf(&error))
