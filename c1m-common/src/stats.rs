@@ -158,6 +158,12 @@ impl EndStats {
             / 1e9
     }
 
+    /// All that left ESTABLISHED, however.
+    pub fn gone(&self) -> u64 {
+        let by_program = self.closed_locally + self.aborted_locally + self.exited;
+        by_program + self.closed_by_peer + self.reset_by_peer + self.failed.iter().sum::<u64>()
+    }
+
     /// Adds another CPU's.
     pub fn add(&mut self, other: &Self) {
         self.established += other.established;

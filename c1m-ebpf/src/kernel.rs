@@ -274,7 +274,7 @@ fn ports(sk: impl Object) -> Option<(u16, u16)> {
     Some((sk.read(offset!(skc_num))?, dport))
 }
 
-/// What tells which end of a traced connection a socket is.
+/// What tells which end of a traced connection a socket is, or who sent a segment.
 pub(crate) enum By {
     /// Its ports: one of them is a server's.
     Ports(Side),
@@ -282,8 +282,9 @@ pub(crate) enum By {
     Listener,
 }
 
+/// The same by its own and the other end's port; none if neither is traced.
 #[inline(always)]
-fn side(sport: u16, dport: u16) -> Option<By> {
+pub(crate) fn side(sport: u16, dport: u16) -> Option<By> {
     match (is_server_port(sport), is_server_port(dport)) {
         (false, true) => Some(By::Ports(Side::Client)),
         (true, false) => Some(By::Ports(Side::Server)),

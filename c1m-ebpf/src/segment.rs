@@ -3,7 +3,7 @@
 use c1m_common::tuple::Tuple;
 
 use crate::{
-    kernel::{Object, Ptr, Side, TCP, is_server_port},
+    kernel::{By, Object, Ptr, Side, TCP, side},
     maps::offset,
     words::{ends, set_word, v4_part},
 };
@@ -137,16 +137,11 @@ impl Header {
     /// Which end sent it, if it is to or from a traced port; the attempt's tuple is written to `tuple`.
     #[inline(always)]
     pub(crate) fn traced(&self, tuple: &mut Tuple) -> Option<Side> {
-        let from = match (
-            is_server_port(self.source_port),
-            is_server_port(self.dest_port),
-        ) {
-            (false, true) => Side::Client,
-            (true, false) => Side::Server,
+        let from = match side(self.source_port, self.dest_port)? {
+            By::Ports(side) => side,
             // Between two servers' ports only the handshake tells.
-            (true, true) if self.is_synack() => Side::Server,
-            (true, true) => Side::Client,
-            (false, false) => return None,
+            By::Listener if self.is_synack() => Side::Server,
+            By::Listener => Side::Client,
         };
         let (source, dest) = ends(tuple, from, self.source_port, self.dest_port);
         if self.v6 {

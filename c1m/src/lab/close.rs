@@ -33,10 +33,7 @@ pub(super) fn closed_by_server_nat(bench: &mut Bench) -> anyhow::Result<Vec<Outc
     tool("nft", &["-f", "-"], text, None)?;
     let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(ATTEMPTS)? == ATTEMPTS)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, ATTEMPTS as u64)?;
     server.close(CLOSED);
     bench.until("the others are left", || {
         Ok(bench.clients(ESTABLISHED)? == (ATTEMPTS - CLOSED) as u64)
@@ -59,10 +56,7 @@ fn closed_by_server_at(
     let mut server = Foreign::listen(None, target.parse()?, 1024)?;
     let args = format!("--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, ATTEMPTS)?;
     let heir = Heir::of(&mut server, INHERITED as usize)?;
     let pid = heir.pid();
     server.close(CLOSED as usize);

@@ -33,10 +33,7 @@ fn injected(bench: &mut Bench, matching: &str) -> anyhow::Result<Vec<Outcome>> {
     let args = format!("--sources 127.0.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
     let all = 2 * PER_SOURCE;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(all as usize)? == all as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, all)?;
     bench.rule(
         None,
         "input",

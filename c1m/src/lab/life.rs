@@ -76,10 +76,7 @@ pub(super) fn reset_by_peer(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let ports = format!("{}-{}", PORT - 30, PORT + 30);
     let args = format!("--sources 127.0.1.1 --ips 1 --per-ip {ATTEMPTS} --port-range {ports}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, ATTEMPTS)?;
     server.reset(RESET as usize)?;
     bench.until("the resets arrived", || {
         let mut sockets = bench.sockets(&bench.ns, Side::Client, ESTABLISHED)?;
@@ -103,10 +100,7 @@ pub(super) fn reset_by_peer_elsewhere(bench: &mut Bench) -> anyhow::Result<Vec<O
     let mut server = Foreign::listen(Some(&far), ([10, 9, 1, 2], PORT).into(), 1024)?;
     let args = format!("--target 10.9.1.2:8000 --sources 10.9.1.1 --ips 1 --per-ip {ATTEMPTS}");
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, ATTEMPTS)?;
     server.reset(RESET as usize)?;
     server.close(CLOSED as usize);
     bench.until("the resets and FINs arrived", || {

@@ -45,10 +45,7 @@ fn close_under(bench: &mut Bench, scarce: Scarce) -> anyhow::Result<Vec<Outcome>
     let args = format!("--target {FAR} --sources 10.9.1.1-2 --ips 2 --per-ip {PER_SOURCE}");
     let mut traced = bench.traced_client(Place::default(), Some(&route.far), &args)?;
     let all = 2 * PER_SOURCE;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(all as usize)? == all as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, all)?;
     close(&mut server, [10, 9, 1, 2], ORDERLY);
     route.cut("ip daddr 10.9.1.1")?;
     match (scarce, &mut earlier) {

@@ -143,10 +143,7 @@ fn silent_at(
     let mut traced =
         bench.traced_client(Place::default(), Some(&route.far), &client(target, sources))?;
     let all = 2 * PER_SOURCE;
-    bench.until("every connection is accepted", || {
-        traced.must_run()?;
-        Ok(server.accept(all as usize)? == all as usize)
-    })?;
+    bench.accepted_by(&mut server, &mut traced, all)?;
     route.cut(to_first)?;
     for connection in &server.held {
         match trouble {

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use super::{
     bench::{Bench, PORT},
+    foreign::Foreign,
     plain,
     process::{Place, Process},
 };
@@ -42,6 +43,19 @@ pub(super) struct Run {
 }
 
 impl Bench {
+    /// Waits until `server` has accepted `all` connections of a client that runs meanwhile.
+    pub(super) fn accepted_by(
+        &self,
+        server: &mut Foreign,
+        client: &mut Traced,
+        all: u64,
+    ) -> anyhow::Result<()> {
+        self.until("every connection is accepted", || {
+            client.must_run()?;
+            Ok(server.accept(all as usize)? as u64 == all)
+        })
+    }
+
     /// A whole run of a traced client with these arguments, in the lab's own namespace. `also` is traced too.
     pub(super) fn client_run(&mut self, also: Option<&Netns>, args: &str) -> anyhow::Result<Run> {
         self.traced_client(Place::default(), also, args)?

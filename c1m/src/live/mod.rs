@@ -139,16 +139,11 @@ impl View {
 /// What the kernel side counted so far; `None` without a tracer.
 fn kernel(watch: &Watch) -> Option<KernelView> {
     let stats = watch.live_stats()?;
-    let gone = |end: &c1m_common::stats::EndStats| {
-        let failed: u64 = end.failed.iter().sum();
-        let by_program = end.closed_locally + end.aborted_locally + end.exited;
-        by_program + end.closed_by_peer + end.reset_by_peer + failed
-    };
     Some(KernelView {
         established: stats
             .ends
             .each_ref()
-            .map(|end| end.established.saturating_sub(gone(end))),
+            .map(|end| end.established.saturating_sub(end.gone())),
         failed: stats.ends.each_ref().map(|end| end.failed.iter().sum()),
         fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
         syns_dropped: stats.syn_drops.iter().sum(),

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod btf;
+mod changed;
 mod chosen;
 pub mod cost;
 pub mod hooks;

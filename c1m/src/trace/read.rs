@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use c1m_common::{
     call::Call,
-    config::{PLACE_OF_FILTER, PLACES_MAX, changed},
+    config::{PLACE_OF_FILTER, PLACES_MAX},
     fact::{Facts, SkbDrop, drop_flag, why},
     stats::{Stats, hook, pair},
     tuple::Tuple,
@@ -238,32 +238,6 @@ impl Tracer {
         Ok(snapshot)
     }
 
-    /// What changed at the clients' ends and at the servers' while a census was being taken, as `changed` values.
-    pub fn changed(&self) -> anyhow::Result<[HashMap<Tuple, u32>; 2]> {
-        let mut ends = [HashMap::new(), HashMap::new()];
-        for (mut tuple, what) in self.hash("CHANGED")? {
-            let end = usize::from(tuple.pad != changed::CLIENT);
-            tuple.pad = 0;
-            ends[end].insert(tuple, what);
-        }
-        Ok(ends)
-    }
-
-    /// The same for the census at the start; forgets it, for the one at the end.
-    pub fn take_changed(&mut self) -> anyhow::Result<[HashMap<Tuple, u32>; 2]> {
-        let changed = self.changed()?;
-        let all: HashMap<Tuple, u32> = self.hash("CHANGED")?;
-        let map = self
-            .ebpf
-            .map_mut("CHANGED")
-            .context("the eBPF object has no map CHANGED")?;
-        let mut map = BpfHashMap::<_, Tuple, u32>::try_from(map)?;
-        for tuple in all.keys() {
-            map.remove(tuple).context("cannot clear CHANGED")?;
-        }
-        Ok(changed)
-    }
-
     /// The counters, all CPUs together.
     pub fn stats(&self) -> anyhow::Result<Stats> {
         let map = self
@@ -313,7 +287,8 @@ impl Tracer {
         }
     }
 
-    fn hash<V: aya::Pod>(&self, name: &str) -> anyhow::Result<HashMap<Tuple, V>> {
+    /// A map as a whole.
+    pub(super) fn hash<V: aya::Pod>(&self, name: &str) -> anyhow::Result<HashMap<Tuple, V>> {
         Ok(self.hash_up_to(name, usize::MAX)?.unwrap_or_default())
     }
 

@@ -40,7 +40,8 @@ impl Watch {
         Ok(())
     }
 
-    fn established(&self, side: Side) -> anyhow::Result<HashSet<Tuple>> {
+    /// Who is established at these ends now, as the census finds them.
+    pub(super) fn established(&self, side: Side) -> anyhow::Result<HashSet<Tuple>> {
         let mut found = HashSet::new();
         self.each(side, 1 << state::ESTABLISHED, |socket| {
             found.insert(socket.tuple);

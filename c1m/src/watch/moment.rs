@@ -38,19 +38,10 @@ impl Watch {
         };
         let end = &stats.ends[counted as usize];
         let attempted = end.established + self.stood_before[counted as usize];
-        let failed = end.failed.iter().sum::<u64>();
-        let gone = [
-            end.closed_locally,
-            end.aborted_locally,
-            end.closed_by_peer,
-            end.reset_by_peer,
-            end.exited,
-            failed,
-        ];
         Some(Moment {
             attempted,
             // The CPUs' counters are not read at one moment: a close may be seen before its beginning.
-            established: attempted.saturating_sub(gone.iter().sum()),
+            established: attempted.saturating_sub(end.gone()),
             failed: server::failures(counted, end),
             accept_queue: self.waiting_now(),
         })

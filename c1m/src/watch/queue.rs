@@ -104,10 +104,7 @@ impl Watch {
 
     /// Who stood at the clients' ends when [`Watch::end`] was called.
     pub(super) fn standing_clients(&self, snapshot: &Snapshot) -> anyhow::Result<Standing> {
-        let mut found = HashSet::new();
-        self.each(Side::Client, 1 << state::ESTABLISHED, |socket| {
-            found.insert(socket.tuple);
-        })?;
+        let mut found = self.established(Side::Client)?;
         for (tuple, what) in self.changed(Side::Client)? {
             // What changed first tells how it was before.
             match what {
