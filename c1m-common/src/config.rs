@@ -5,6 +5,10 @@ pub const NAMESPACES_MAX: usize = 8;
 /// How many server ports one trace can cover.
 pub const PORTS_MAX: usize = 8;
 
+/// Places for what the state programs have done with each socket, where they can be preempted; a power of two. Two sockets that
+/// share one must rarely be in the middle of a transition at once, however many had theirs while one was off its CPU.
+pub const STATE_MARKS: u32 = 65_536;
+
 /// How many functions tell by themselves why they freed a segment, where the kernel gives no reason.
 pub const PLACES_MAX: usize = 20;
 /// The place of those whose drops are a packet filter's.

@@ -130,9 +130,15 @@ pub struct Offsets {
     pub ring_socket_domain: u32,
     /// `io_socket.type`, likewise
     pub ring_socket_type: u32,
+    /// `trace_event_raw_inet_sock_set_state.skaddr`
+    pub event_skaddr: u32,
+    /// `trace_event_raw_inet_sock_set_state.oldstate`
+    pub event_oldstate: u32,
+    /// `trace_event_raw_inet_sock_set_state.newstate`
+    pub event_newstate: u32,
 }
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 63 * 4);
+const _: () = assert!(size_of::<Offsets>() == 66 * 4);

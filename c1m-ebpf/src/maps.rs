@@ -72,6 +72,11 @@ pub(crate) static LOOKUPS: Array<Lookups> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static WORDS: Array<u32> = Array::with_max_entries(word::COUNT, 0);
 
+/// What the programs so far have done with the last transition of each socket. Where they can be preempted the tracer gives it
+/// [`STATE_MARKS`](c1m_common::config::STATE_MARKS) places.
+#[map]
+pub(crate) static STATE_MARKS: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Counters.
 #[map]
 pub(crate) static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
@@ -143,8 +148,6 @@ pub(crate) struct Window {
     pub(crate) neighbour: [u32; 4],
     /// Why the last SYN was dropped.
     pub(crate) tally: Tally,
-    /// Which of the two state programs are in the middle of an event; known only where they can be preempted.
-    pub(crate) state_busy: [u32; 2],
     /// The segments whose end the first program of a [`pair`](c1m_common::stats::pair) has seen, and its twin not yet.
     pub(crate) marks: [[u64; MARKS]; pair::COUNT],
 }

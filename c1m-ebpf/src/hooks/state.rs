@@ -1,15 +1,23 @@
 //! State changes of both ends: which program looks at which.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
 use aya_log_ebpf::debug;
-use c1m_common::{config::phase, state::*, stats::event};
+use c1m_common::{
+    config::{self, phase},
+    state::*,
+    stats::event,
+};
 
 use super::transition::{Usual, changed_state, count_opened, is_opened};
 use crate::{
     fold::has_entries,
-    kernel::{Typed, is_closed_by_network, untyped_argument},
+    kernel::{Object, Ptr, Typed, is_closed_by_network, untyped_argument},
     listeners::{add_listener, port_of, remove_listener},
-    maps::{config, phase, stats, window},
+    maps::{STATE_MARKS, config, offset, phase, stats},
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, for what a program
@@ -17,115 +25,216 @@ use crate::{
 ///
 /// The kernel skips a program that already runs on this CPU: what the network does in an interrupt while a
 /// program's own call is being looked at would be lost. So two programs share the tracepoint, and each
-/// returns at once from what is the other's. Where they can be preempted, either may be skipped for what is its own: the
-/// next in line finds it busy, and takes that.
+/// returns at once from what is the other's. Where they can be preempted, either may be skipped for what is its own: each
+/// marks what it has done, and the others do the rest.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_by_program(ctx: BtfTracePointContext) -> i32 {
-    set_busy(BY_PROGRAM, 1);
-    let _ = first_in_line(&ctx);
-    set_busy(BY_PROGRAM, 0);
+    let _ = look(&ctx, Place::Program);
     0
-}
-
-#[inline(always)]
-fn first_in_line(ctx: &BtfTracePointContext) -> Option<()> {
-    let change = Change::of(ctx)?;
-    let stats = stats()?;
-    if change.is_by_network() {
-        count(&mut stats.seen[BY_NETWORK]);
-    } else {
-        count(&mut stats.handled[BY_PROGRAM]);
-        change.tell_of_program(ctx, Usual::Yes);
-    }
-    Some(())
 }
 
 /// The same tracepoint, for what the network does to a socket, a server's child above all.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn set_state_by_network(ctx: BtfTracePointContext) -> i32 {
-    set_busy(BY_NETWORK, 1);
-    let _ = later_in_line(&ctx, Usual::Yes);
-    set_busy(BY_NETWORK, 0);
+    let _ = look(&ctx, Place::Network);
     0
 }
 
-/// The third in line, where the others can be preempted.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub(crate) fn set_state_again(ctx: BtfTracePointContext) -> i32 {
-    if is_busy(BY_NETWORK) {
-        let _ = later_in_line(&ctx, Usual::No);
-    }
+/// The third, where the others can be preempted: as an event of perf's, for these run with preemption off
+/// (`perf_trace_##call` takes `preempt_notrace` there), however many tasks the others were preempted by. It comes behind them,
+/// or before them if somebody else has asked perf for this event.
+#[tracepoint]
+pub(crate) fn set_state_by_event(ctx: TracePointContext) -> u32 {
+    let _ = look(&ctx, Place::Event);
     0
 }
 
-/// What comes after the first: `usual` is whether what the network does is this program's own.
+/// Which program looks at a transition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Program,
+    Network,
+    Event,
+}
+
 #[inline(always)]
-fn later_in_line(ctx: &BtfTracePointContext, usual: Usual) -> Option<()> {
-    let change = Change::of(ctx)?;
+fn look(event: &impl Event, place: Place) -> Option<()> {
+    let change = Change::of(event)?;
     let stats = stats()?;
-    let first_was_skipped = is_busy(BY_PROGRAM);
-    if change.is_by_network() {
-        if first_was_skipped {
-            count(&mut stats.seen[BY_NETWORK]);
-        }
-        count(match usual {
-            Usual::Yes => &mut stats.handled[BY_NETWORK],
-            Usual::No => &mut stats.handled_again[BY_NETWORK],
-        });
-        change.tell(ctx, usual);
-    } else {
-        // The third comes this far only if the second was skipped, and then sees it in its place.
-        count(&mut stats.seen[BY_PROGRAM]);
-        if first_was_skipped {
-            count(&mut stats.handled_again[BY_PROGRAM]);
-            change.tell_of_program(ctx, Usual::No);
-        }
+    let by_network = change.is_by_network();
+    let whose = if by_network { BY_NETWORK } else { BY_PROGRAM };
+    let done = change.done(place, by_network);
+    let handles = done & HANDLED == 0 && !(by_network && place == Place::Program);
+    change.mark(done | SEEN | if handles { HANDLED } else { 0 });
+    if done & SEEN == 0 {
+        count(&mut stats.seen[whose]);
+    }
+    if !handles {
+        return None;
+    }
+    let usual = match (place, by_network) {
+        (Place::Program, false) | (Place::Network, true) => Usual::Yes,
+        _ => Usual::No,
+    };
+    count(match usual {
+        Usual::Yes => &mut stats.handled[whose],
+        Usual::No => &mut stats.handled_again[whose],
+    });
+    match by_network {
+        true => change.tell(event, usual),
+        false => change.tell_of_program(event, usual),
     }
     Some(())
 }
 
-/// Notes that a state program begins or ends.
-#[inline(always)]
-fn set_busy(which: usize, busy: u32) {
-    if config!(preemptible_tracepoints) != 0
-        && let Some(window) = window()
-    {
-        // SAFETY: a word of this CPU's, which the program does not leave. Volatile: the others read it.
-        unsafe { (&raw mut window.state_busy[which]).write_volatile(busy) };
+/// A program has counted that there was this transition.
+const SEEN: u64 = 1;
+/// A program has told of it.
+const HANDLED: u64 = 2;
+
+/// How a program of either kind learns of a transition.
+trait Event: EbpfContext {
+    /// What the verifier knows of the socket.
+    type Sock: Object;
+
+    /// The socket.
+    fn sk(&self) -> Self::Sock;
+
+    /// The same, of which the verifier knows no more than that it is a number.
+    fn untyped_sk(&self) -> Ptr;
+
+    /// The states before and after.
+    fn states(&self) -> Option<(u8, u8)>;
+}
+
+impl Event for BtfTracePointContext {
+    type Sock = Typed;
+
+    #[inline(always)]
+    fn sk(&self) -> Typed {
+        Typed::argument(self, 0)
+    }
+
+    #[inline(always)]
+    fn untyped_sk(&self) -> Ptr {
+        untyped_argument(self, 0)
+    }
+
+    #[inline(always)]
+    fn states(&self) -> Option<(u8, u8)> {
+        Some((self.arg::<u64>(1) as u8, self.arg::<u64>(2) as u8))
     }
 }
 
-/// Whether a state program is in the middle of another event on this CPU: then the kernel has skipped it for this one. (Whoever
-/// is preempted between two programs, and finds one busy by then that was not, is counted twice: it would have to happen within
-/// a microsecond, twice.)
-#[inline(always)]
-fn is_busy(which: usize) -> bool {
-    if config!(preemptible_tracepoints) == 0 {
-        return false;
+/// A record of `trace_event_raw_inet_sock_set_state`.
+impl Event for TracePointContext {
+    type Sock = Ptr;
+
+    #[inline(always)]
+    fn sk(&self) -> Ptr {
+        Ptr(Ptr(self.as_ptr() as u64)
+            .read(offset!(event_skaddr))
+            .unwrap_or(0))
     }
-    // SAFETY: as above.
-    window()
-        .is_some_and(|window| unsafe { (&raw const window.state_busy[which]).read_volatile() != 0 })
+
+    #[inline(always)]
+    fn untyped_sk(&self) -> Ptr {
+        self.sk()
+    }
+
+    #[inline(always)]
+    fn states(&self) -> Option<(u8, u8)> {
+        let record = Ptr(self.as_ptr() as u64);
+        let from: u32 = record.read(offset!(event_oldstate))?;
+        let to: u32 = record.read(offset!(event_newstate))?;
+        Some((from as u8, to as u8))
+    }
 }
 
 /// A transition.
-struct Change {
-    sk: Typed,
+struct Change<S> {
+    sk: S,
+    /// Its address, as a number; 0 where no program is preempted.
+    address: u64,
     from: u8,
     to: u8,
 }
 
-impl Change {
+impl<S: Object> Change<S> {
     /// None for what happens once per good connection and tells nothing: one is without a port, the other without a
     /// result.
     #[inline(always)]
-    fn of(ctx: &BtfTracePointContext) -> Option<Self> {
-        let (from, to) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-        if matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV)) {
+    fn of(event: &impl Event<Sock = S>) -> Option<Self> {
+        let (from, to) = event.states()?;
+        let address = match config!(preemptible_tracepoints) {
+            0 => 0,
+            _ if (from, to) == (LISTEN, SYN_RECV) => 0,
+            _ => event.untyped_sk().0,
+        };
+        let change = Self {
+            sk: event.sk(),
+            address,
+            from,
+            to,
+        };
+        match (from, to) {
+            (CLOSE, SYN_SENT) => {
+                // What fails now would look like what failed before.
+                change.mark(0);
+                None
+            }
+            (LISTEN, SYN_RECV) => None,
+            _ => Some(change),
+        }
+    }
+
+    /// Notes what the programs so far have done with it.
+    #[inline(always)]
+    fn mark(&self, done: u64) {
+        if let Some(mark) = self.place() {
+            // SAFETY: a live entry of an array. Volatile: other programs read it, and one socket's transitions come one after
+            // the other.
+            unsafe { mark.write_volatile(self.key() | done) };
+        }
+    }
+
+    /// What the programs before have done with it. Without marks: what the other of the two does if it is not skipped, as each
+    /// counts what the other should have told of.
+    #[inline(always)]
+    fn done(&self, place: Place, by_network: bool) -> u64 {
+        let Some(mark) = self.place() else {
+            return match (place == Place::Program, by_network) {
+                (true, true) => 0,
+                (true, false) | (false, true) => SEEN,
+                (false, false) => HANDLED,
+            };
+        };
+        // SAFETY: as above.
+        let mark = unsafe { mark.read_volatile() };
+        match mark & !(SEEN | HANDLED) == self.key() {
+            true => mark & (SEEN | HANDLED),
+            false => 0,
+        }
+    }
+
+    /// What tells it from others: no socket goes twice in a row from one state to another, but through CLOSE to SYN_SENT. The
+    /// first byte of every address in the kernel is the same.
+    #[inline(always)]
+    fn key(&self) -> u64 {
+        self.address ^ (u64::from(self.from << 4 | self.to) << 56)
+    }
+
+    /// Where it is marked; nowhere where no program is preempted. All CPUs share the places, for a task may be moved between
+    /// two programs. (Two sockets in one place, both in the middle of a transition: one would be told of twice.)
+    #[inline(always)]
+    fn place(&self) -> Option<*mut u64> {
+        if config!(preemptible_tracepoints) == 0 {
             return None;
         }
-        let sk = Typed::argument(ctx, 0);
-        Some(Self { sk, from, to })
+        // Multiplied, for sockets lie at few offsets of a slab.
+        let spread =
+            self.address.wrapping_mul(SPREAD) >> (64 - config::STATE_MARKS.trailing_zeros());
+        STATE_MARKS.get_ptr_mut(spread as u32)
     }
 
     /// Whose it is.
@@ -141,21 +250,21 @@ impl Change {
 
     /// Counts and folds what a program did.
     #[inline(always)]
-    fn tell_of_program(&self, ctx: &BtfTracePointContext, usual: Usual) {
+    fn tell_of_program(&self, event: &impl Event, usual: Usual) {
         match (self.from, self.to) {
             (_, LISTEN) => {
-                let sk = untyped_argument(ctx, 0);
+                let sk = event.untyped_sk();
                 if add_listener(sk.0) != 0
                     && let Some(port) = port_of(sk)
                 {
                     debug!(
-                        ctx,
+                        event,
                         "port {} of namespace {} has a listener", port.port, port.namespace
                     );
                 }
             }
             (LISTEN, _) => {
-                let sk = untyped_argument(ctx, 0);
+                let sk = event.untyped_sk();
                 if remove_listener(sk.0) != 0
                     && let Some(port) = port_of(sk)
                 {
@@ -165,23 +274,23 @@ impl Change {
                         stats.events[event::LISTENER_CLOSED] += 1;
                     }
                     debug!(
-                        ctx,
+                        event,
                         "port {} of namespace {} has lost a listener", port.port, port.namespace
                     );
                 }
             }
-            _ => self.tell(ctx, usual),
+            _ => self.tell(event, usual),
         }
     }
 
     /// Counts and folds it. As long as nothing has gone wrong, one more connection is one more in a counter.
     #[inline(always)]
-    fn tell(&self, ctx: &BtfTracePointContext, usual: Usual) {
+    fn tell(&self, event: &impl Event, usual: Usual) {
         let opened = is_opened(self.from, self.to);
         let counted =
             opened && phase() == phase::RUNNING && !has_entries() && count_opened(self.sk, usual);
         if !counted {
-            let sk = untyped_argument(ctx, 0);
+            let sk = event.untyped_sk();
             changed_state(sk.0, self.from.into(), self.to.into(), usual as u32);
         }
     }
@@ -195,7 +304,10 @@ fn count(counter: &mut u64) {
     }
 }
 
-/// Index of what a program did, and of the program for it, in `Stats::handled`, `Stats::seen` and `Window::state_busy`.
+/// 2⁶⁴ divided by the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Index of what a program did, and of the program for it, in `Stats::handled` and `Stats::seen`.
 pub(super) const BY_PROGRAM: usize = 0;
 /// Index of what the network did.
 pub(super) const BY_NETWORK: usize = 1;

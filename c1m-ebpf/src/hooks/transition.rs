@@ -13,7 +13,7 @@ use super::state::{BY_NETWORK, BY_PROGRAM};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
     kernel::{
-        By, Ptr, Side, Typed, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
+        By, Object, Ptr, Side, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
         syn_sequence, traced_common, traced_side,
     },
     maps::{config, offset, phase, stats, window},
@@ -44,7 +44,7 @@ pub(super) fn is_opened(from: u8, to: u8) -> bool {
 
 /// One more that became ESTABLISHED; false if more than its ports must tell which end it is.
 #[inline(always)]
-pub(super) fn count_opened(sk: Typed, usual: Usual) -> bool {
+pub(super) fn count_opened(sk: impl Object, usual: Usual) -> bool {
     match traced_common(sk) {
         None => true,
         Some(By::Listener) => false,

@@ -15,7 +15,7 @@ use aya::{
     programs::Program,
 };
 use c1m_common::{
-    config::{Config, NAMESPACES_MAX, PORTS_MAX, phase, word},
+    config::{Config, NAMESPACES_MAX, PORTS_MAX, STATE_MARKS, phase, word},
     listener::Lookups,
 };
 
@@ -266,6 +266,10 @@ fn load_object(
         false => 0,
     };
     let (offsets, config) = (types.offsets()?, config(filter, types, names));
+    let state_marks = match config.preemptible_tracepoints {
+        0 => 1,
+        _ => STATE_MARKS,
+    };
     // Lives no longer than what it is told.
     let mut loading = loading;
     loading
@@ -278,6 +282,7 @@ fn load_object(
             "CHANGED",
             filter.entries.max(CHANGED_MIN << u32::from(filter.foreign)),
         )
+        .map_max_entries("STATE_MARKS", state_marks)
         .load(OBJECT)
         .map_err(|error| preflight::no_bpf(&error))
 }

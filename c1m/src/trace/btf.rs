@@ -25,6 +25,9 @@ const CONNECTION: &str = "inet_connection_sock";
 /// Of a request of io_uring; before 5.19 it lay elsewhere, and the tracepoint did not name the request.
 const RING_RESULT: &str = "cqe.res";
 
+/// Perf's record of a transition.
+const STATE_EVENT: &str = "trace_event_raw_inet_sock_set_state";
+
 /// Where a field lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field {
@@ -57,7 +60,8 @@ impl KernelTypes {
             Point::Typed(name) => self.tracepoint(name),
             Point::Fentry(name) | Point::Fexit(name) => self.blob.find(kind::FUNC, name),
             Point::Iterator(name) => self.blob.find(kind::FUNC, &format!("bpf_iter_{name}")),
-            Point::Tracepoint(_) | Point::Kprobe(_) | Point::Kretprobe(_) | Point::Lookup => None,
+            Point::Tracepoint(_) | Point::Event(..) | Point::Lookup => None,
+            Point::Kprobe(_) | Point::Kretprobe(_) => None,
         });
         let wanted: Vec<Type> = wanted.collect();
         Btf::parse(&self.blob.only(&wanted), Endianness::default())
@@ -92,6 +96,12 @@ impl KernelTypes {
     /// Whether the registers that a system call came with are still known when it returns.
     pub fn has_call_registers(&self) -> bool {
         self.field("pt_regs", "orig_ax").is_some()
+    }
+
+    /// Whether it is known where perf's record of a transition has what.
+    pub fn has_state_event(&self) -> bool {
+        let has = |name| self.field(STATE_EVENT, name).is_some();
+        has("skaddr") && has("oldstate") && has("newstate")
     }
 
     /// Whether a request of io_uring can be asked for its result when the ring's owner is told of it.
@@ -204,6 +214,9 @@ impl KernelTypes {
             ring_connect_address: may("io_connect", "addr"),
             ring_socket_domain: may("io_socket", "domain"),
             ring_socket_type: may("io_socket", "type"),
+            event_skaddr: may(STATE_EVENT, "skaddr"),
+            event_oldstate: may(STATE_EVENT, "oldstate"),
+            event_newstate: may(STATE_EVENT, "newstate"),
             ..Offsets::default()
         }
     }

@@ -127,6 +127,8 @@ pub enum Point {
     Tracepoint(&'static str),
     /// The same, and the verifier knows what the arguments point to.
     Typed(&'static str),
+    /// An event of perf's, by its group and name: what runs there is not preempted.
+    Event(&'static str, &'static str),
     /// An iterator that is read once, at the start.
     Iterator(&'static str),
     /// Attached nowhere: it is run to ask where the kernel sends a segment, when the run is over.
@@ -145,6 +147,7 @@ impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tracepoint(name) | Self::Typed(name) => write!(f, "tracepoint {name}"),
+            Self::Event(group, name) => write!(f, "event {group}:{name}"),
             Self::Iterator(name) => write!(f, "iterator {name}"),
             Self::Lookup => f.write_str("socket lookup"),
             Self::Kprobe(name) => write!(f, "kprobe {name}"),
@@ -329,7 +332,7 @@ mod tests {
             let kind = match part.1.point {
                 // The process tree is one for all.
                 Point::Tracepoint(name) if name.starts_with("sched_") => continue,
-                Point::Tracepoint(_) | Point::Typed(_) => Backend::Tracepoint,
+                Point::Tracepoint(_) | Point::Typed(_) | Point::Event(..) => Backend::Tracepoint,
                 Point::Iterator(_) | Point::Lookup => Backend::Tracepoint,
                 Point::Kprobe(_) | Point::Kretprobe(_) => Backend::Kprobe,
                 Point::Fentry(_) | Point::Fexit(_) => Backend::Fentry,

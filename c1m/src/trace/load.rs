@@ -7,7 +7,7 @@ use aya::{
     Btf, Ebpf,
     programs::{
         BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint,
-        SchedClassifier,
+        SchedClassifier, TracePoint,
     },
 };
 
@@ -21,6 +21,15 @@ use crate::netns::Netns;
 
 /// Where a kernel that has kprobes lists them as a source of events.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// Whether perf can name an event: it does so by a number that only tracefs tells, which the loader looks for in these places.
+fn is_event(group: &str, name: &str) -> bool {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let event = |place| std::path::Path::new(place).join("events").join(group);
+    places
+        .into_iter()
+        .any(|place| event(place).join(name).exists())
+}
 
 /// Whether tracepoints can be preempted: since Linux 7.0 `__DO_TRACE` holds SRCU instead. No type tells.
 pub fn has_preemptible_tracepoints() -> bool {
@@ -46,7 +55,7 @@ impl Kernel<'_> {
     /// Why a part cannot be attached here; none if it seems that it can.
     pub fn lacks(&self, part: &Part) -> Option<&'static str> {
         match part.point {
-            _ if part.program == "set_state_again" && !has_preemptible_tracepoints() => {
+            _ if part.program == "set_state_by_event" && !has_preemptible_tracepoints() => {
                 Some("not needed on this kernel: no program is preempted")
             }
             Point::Tracepoint(name) | Point::Typed(name) => {
@@ -66,6 +75,13 @@ impl Kernel<'_> {
                     Some(_) => None,
                 }
             }
+            Point::Event(..) if !self.types.has_state_event() => {
+                Some("its record has no type on this kernel")
+            }
+            Point::Event(group, name) => match is_event(group, name) {
+                true => None,
+                false => Some("tracefs is not mounted at /sys/kernel/tracing"),
+            },
             Point::Iterator(_) | Point::Lookup => None,
             Point::Kprobe(_) | Point::Kretprobe(_) if !std::path::Path::new(KPROBES).exists() => {
                 Some("this kernel has no kprobes")
@@ -169,6 +185,7 @@ impl Loader<'_> {
                 Some(Program::FExit(program)) => program.unload(),
                 Some(Program::RawTracePoint(program)) => program.unload(),
                 Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::TracePoint(program)) => program.unload(),
                 Some(Program::SchedClassifier(program)) => program.unload(),
                 _ => Ok(()),
             };
@@ -190,6 +207,11 @@ impl Loader<'_> {
                 let program: &mut BtfTracePoint = program.try_into()?;
                 program.load(name, &self.btf).map_err(shorten)?;
                 program.attach().map_err(shorten)?;
+            }
+            Point::Event(group, name) => {
+                let program: &mut TracePoint = program.try_into()?;
+                program.load().map_err(shorten)?;
+                program.attach(group, name).map_err(shorten)?;
             }
             Point::Iterator(name) => {
                 let program: &mut Iter = program.try_into()?;

@@ -212,7 +212,7 @@ impl Tracer {
         for (name, missed) in self.recursion_misses() {
             let taken = match name {
                 // The state programs watch each other, which is exact: most of what one misses is not its own.
-                "set_state_by_program" | "set_state_by_network" | "set_state_again" => continue,
+                "set_state_by_program" | "set_state_by_network" => continue,
                 // What a twin misses, its first program has seen, or misses too.
                 "kfree_skb_again"
                 | "consume_skb_again"

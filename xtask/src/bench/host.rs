@@ -93,6 +93,19 @@ pub(super) fn sockets() -> u64 {
     alloc.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
+/// Kernel memory of both ends of a connection, and some more: what [`warm`] makes ready for each.
+const WARMED: u64 = 12_000;
+
+/// Uses the memory that `connections` will take, and frees it. A guest whose hypervisor takes free pages back (page reporting)
+/// gets them again one by one, each at the price of some hundred connections: without this a run is measured by how long
+/// before it somebody has used the memory that it happens to get.
+pub(super) fn warm(connections: u64) {
+    let bytes = (connections * WARMED).min(meminfo("MemAvailable:") / 4 * 3);
+    let used = vec![1_u8; usize::try_from(bytes).unwrap_or(0)];
+    // Else nobody would have to fill it.
+    std::hint::black_box(&used);
+}
+
 /// How many sockets a host may have left over: other programs have some, too.
 const SOCKETS_LEFT: u64 = 2_000;
 /// How long the sockets of a run may take to go.

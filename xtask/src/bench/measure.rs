@@ -96,6 +96,7 @@ pub(super) fn prepare(as_built: bool) -> Result<()> {
 /// Measures one run.
 pub(super) fn run(kind: Kind, ask: &Ask) -> Result<Values> {
     host::settle()?;
+    host::warm(ask.connections);
     match kind {
         Kind::Floor => floor(ask),
         Kind::Untraced => client(ask, false),

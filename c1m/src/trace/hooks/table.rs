@@ -50,7 +50,10 @@ pub static HOOKS: &[Hook] = &[
         backend: Backend::Tracepoint,
         parts: &[
             typed("set_state_by_network", "inet_sock_set_state", 3),
-            optional(typed("set_state_again", "inet_sock_set_state", 3)),
+            optional(part(
+                "set_state_by_event",
+                Point::Event("sock", "inet_sock_set_state"),
+            )),
         ],
         cost: Cost::PerConnection(4),
         without: "who closed a connection, and why",
