@@ -130,6 +130,8 @@ pub struct Offsets {
     pub ring_socket_domain: u32,
     /// `io_socket.type`, likewise
     pub ring_socket_type: u32,
+    /// `tcp_skb_cb.seq`, within `sk_buff`
+    pub skb_sequence: u32,
     /// `trace_event_raw_inet_sock_set_state.skaddr`
     pub event_skaddr: u32,
     /// `trace_event_raw_inet_sock_set_state.oldstate`
@@ -141,4 +143,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 66 * 4);
+const _: () = assert!(size_of::<Offsets>() == 67 * 4);

@@ -105,8 +105,10 @@ pub struct EndStats {
     pub time_wait_seen: u64,
     /// When the first became ESTABLISHED, monotonic; 0 for none.
     pub first_established_ns: u64,
-    /// When the last did.
+    /// When the last did; where there are many, to the kernel's tick.
     pub last_established_ns: u64,
+    /// That tick, of this CPU.
+    pub last_tick: u64,
 }
 
 /// All counters of one CPU.
@@ -146,8 +148,8 @@ pub struct Stats {
 }
 
 const _: () = {
-    assert!(size_of::<EndStats>() == 112);
-    assert!(size_of::<Stats>() == 2 * 224 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 64 + 32 + 8);
+    assert!(size_of::<EndStats>() == 120);
+    assert!(size_of::<Stats>() == 2 * 240 + 40 + 8 + 16 + 8 + 8 + 128 + 8 + 48 + 64 + 32 + 8);
 };
 
 impl EndStats {

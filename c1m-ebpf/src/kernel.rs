@@ -77,6 +77,9 @@ pub(crate) trait Object: Copy {
 
     /// The object that the pointer at `offset` leads to.
     fn follow(self, offset: usize) -> Option<Self>;
+
+    /// The same, for what lies beyond the type that the verifier knows.
+    fn untyped(self) -> Ptr;
 }
 
 impl Object for Ptr {
@@ -95,6 +98,11 @@ impl Object for Ptr {
     #[inline(always)]
     fn follow(self, offset: usize) -> Option<Ptr> {
         Ptr::follow(self, offset)
+    }
+
+    #[inline(always)]
+    fn untyped(self) -> Ptr {
+        self
     }
 }
 
@@ -141,6 +149,11 @@ impl Object for Typed {
     fn follow(self, offset: usize) -> Option<Typed> {
         let to: *const u8 = self.read(offset)?;
         (!to.is_null()).then_some(Typed(to))
+    }
+
+    #[inline(always)]
+    fn untyped(self) -> Ptr {
+        Ptr(self.0 as u64)
     }
 }
 

@@ -142,6 +142,8 @@ pub(crate) struct Window {
     pub(crate) filtered: u64,
     /// The tuple of the last SYN-ACK that left; server port 0 for none.
     pub(crate) synack: Tuple,
+    /// The number of the SYN that it answers, never 0 but where that is not known.
+    pub(crate) synack_to: u64,
     /// A SYN that was dropped, while it is being looked why.
     pub(crate) unanswered: Tuple,
     /// The neighbour that a packet was last queued for; zeros for none.

@@ -199,7 +199,7 @@ impl Freed {
         match self.flags & (SYN | ACK | FIN) {
             SYN => syn_freed(&self.tuple, self.sequence, drop, told),
             SYN_ACK => {
-                answered(&self.tuple);
+                answered(&self.tuple, 0);
                 // A connecting socket knows its own SYN; one that is refused may acknowledge another.
                 let to = Ptr(self.receiver);
                 let sequence = match sock_state(to) {

@@ -86,6 +86,9 @@ enum Event {
 }
 
 const SOURCES: u64 = 4;
+/// What answers a SYN, as nft writes it.
+const SYNACKS: &str = "tcp sport 8000 tcp flags & (syn|ack) == syn|ack";
+
 /// How many attempts of [`random`].
 const ATTEMPTS: u64 = 2_000;
 /// At most so many of them find their port taken, and send no SYN.
@@ -244,7 +247,7 @@ impl Injector {
 
     /// What it did to a client of which `bound` attempts found their port taken; the others still stand.
     fn truth(&self, bound: u64) -> anyhow::Result<Truth> {
-        let [dropped, passed] = self.filter.noted()?;
+        let [dropped, passed, answered] = self.filter.noted()?;
         let unheard = dropped
             .keys()
             .filter(|source| !passed.contains_key(*source));
@@ -259,11 +262,13 @@ impl Injector {
             ("closed-by-server", self.closed),
         ];
         let mut truth = Truth::of(ATTEMPTS, &lost);
-        // On a busy host a client may be late to give up, and then its SYN is sent again.
+        // On a busy host a client may be late to give up, and then its SYN is sent again; and several may be on their way to
+        // the last place in the queue, and then the ACKs of all but one are dropped, and their SYN-ACKs sent again.
         for connection in &self.server.held {
             let source = source(connection)?;
-            let again = passed.get(&source).is_some_and(|&syns| syns > 1);
-            truth.recovered += u64::from(again || dropped.contains_key(&source));
+            let twice = |noted: &BTreeMap<_, u64>| noted.get(&source).is_some_and(|&sent| sent > 1);
+            truth.recovered +=
+                u64::from(twice(&passed) || twice(&answered) || dropped.contains_key(&source));
         }
         Ok(truth)
     }
@@ -282,10 +287,12 @@ impl Filter {
     fn new() -> anyhow::Result<Self> {
         let set = "{ type ipv4_addr . inet_service; flags dynamic; size 65535; }";
         let text = format!(
-            "table inet mixed {{\nset dropped {set}\nset passed {set}\n\
+            "table inet mixed {{\nset dropped {set}\nset passed {set}\nset answered {set}\n\
              chain faults {{ }}\n\
              chain input {{ type filter hook input priority 0\n\
-             {SYNS} jump faults\n{SYNS} update @passed {{ ip saddr . tcp sport counter }}\n}}\n}}\n"
+             {SYNS} jump faults\n{SYNS} update @passed {{ ip saddr . tcp sport counter }}\n}}\n\
+             chain output {{ type filter hook output priority 0\n\
+             {SYNACKS} update @answered {{ ip daddr . tcp dport counter }}\n}}\n}}\n"
         );
         tool("nft", &["-f", "-"], &text, None)?;
         Ok(Self)
@@ -310,13 +317,13 @@ impl Filter {
         .map(drop)
     }
 
-    /// Who was dropped how often, and who passed.
-    fn noted(&self) -> anyhow::Result<[BTreeMap<String, u64>; 2]> {
+    /// Who was dropped how often, who passed, and who was answered.
+    fn noted(&self) -> anyhow::Result<[BTreeMap<String, u64>; 3]> {
         let read = |set| {
             let text = tool("nft", &["list", "set", "inet", "mixed", set], "", None)?;
             anyhow::Ok(elements(&text))
         };
-        Ok([read("dropped")?, read("passed")?])
+        Ok([read("dropped")?, read("passed")?, read("answered")?])
     }
 }
 

@@ -214,11 +214,21 @@ impl KernelTypes {
             ring_connect_address: may("io_connect", "addr"),
             ring_socket_domain: may("io_socket", "domain"),
             ring_socket_type: may("io_socket", "type"),
+            skb_sequence: self.skb_sequence(),
             event_skaddr: may(STATE_EVENT, "skaddr"),
             event_oldstate: may(STATE_EVENT, "oldstate"),
             event_newstate: may(STATE_EVENT, "newstate"),
             ..Offsets::default()
         }
+    }
+
+    /// Where a segment's sequence number lies in what TCP keeps of it.
+    fn skb_sequence(&self) -> u32 {
+        let fields = [self.field("sk_buff", "cb"), self.field("tcp_skb_cb", "seq")];
+        let [Some(cb), Some(sequence)] = fields else {
+            return ABSENT;
+        };
+        cb.offset + sequence.offset
     }
 
     /// Where a field lies that this kernel may lack.

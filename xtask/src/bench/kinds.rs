@@ -41,6 +41,11 @@ pub(super) const KINDS: &[Kind] = &[
         programs,
     ),
     (
+        "profile",
+        "what the workers' time goes to while traced connections are made and ended, sampled by perf",
+        profile,
+    ),
+    (
         "kernels",
         "the same with each backend, in emulated machines",
         kernels,
@@ -52,8 +57,8 @@ pub(super) const KINDS: &[Kind] = &[
     ),
 ];
 
-/// What takes long, or all memory: only by name.
-pub(super) const ON_DEMAND: &[&str] = &["kernels", "two-million"];
+/// What takes long, or all memory, or a program that few have: only by name.
+pub(super) const ON_DEMAND: &[&str] = &["profile", "kernels", "two-million"];
 
 /// The number of connections that `--quick` stands for.
 const QUICK: u64 = 3_000;
@@ -247,6 +252,17 @@ fn programs(options: &Options) -> Result<Vec<Row>> {
             ..Ask::default()
         };
         rows.extend(in_turn(options, &[Program::Traced], "this kernel, ", &ask)?);
+    }
+    Ok(rows)
+}
+
+fn profile(options: &Options) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for connections in sizes(options, &[200_000]) {
+        rows.extend(super::profile::run(&Ask {
+            connections,
+            ..Ask::default()
+        })?);
     }
     Ok(rows)
 }

@@ -72,7 +72,7 @@ pub(super) enum Server {
 }
 
 /// Where a run keeps its files.
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     command::target_dir().join("bench").join(name)
 }
 

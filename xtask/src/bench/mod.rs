@@ -12,6 +12,7 @@ mod host;
 mod kinds;
 mod measure;
 mod page;
+mod profile;
 mod running;
 
 use host::Host;
@@ -20,7 +21,7 @@ use measure::Values;
 /// Which measurements, and how long they may take.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Which measurements [default: all but two-million and kernels]
+    /// Which measurements [default: all but profile, two-million and kernels]
     names: Vec<String>,
     /// Name them
     #[arg(long)]

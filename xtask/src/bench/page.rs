@@ -99,6 +99,17 @@ const SECTIONS: &[(&str, &str, &str, &[Column])] = &[
         ],
     ),
     (
+        "profile",
+        "What the time goes to",
+        "Samples of c1m's workers, server's and client's, while traced connections are made, held and ended: the first two \
+         lines are what tracing adds. It is less than what traced ÷ untraced loses, for the caches that the programs use are \
+         the connections' too.",
+        &[
+            ("samples", "samples", Unit::Count),
+            ("share", "share", Unit::Ratio),
+        ],
+    ),
+    (
         "two-million",
         "Two million connections",
         "Both ends on this machine, traced, once.",
@@ -122,7 +133,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "By the kernel's own count (`--run-times`), which adds two readings of the clock to each run. What the kernel takes to \
          enter and leave a program is not in it. Both together are what traced ÷ untraced loses. Tried, and kept: plain loads \
          by type instead of helper calls, most packets told by the state of their socket alone, no tuple and no map as long \
-         as nothing has failed, nothing but a comparison where a segment is consumed elsewhere than in a listener. Left: two \
+         as nothing has failed, nothing but a comparison where a segment is consumed elsewhere than in a listener, an answered \
+         SYN known by its number alone, the clock read once in a tick. Left: two \
          programs for one event, for an interrupt in the middle of one would go unseen, and the state changes that tell \
          nothing, two of four, which a tracepoint hands over all the same.",
     ),
