@@ -168,7 +168,6 @@ impl<S: Object> Change<S> {
         let (from, to) = event.states()?;
         let address = match config!(preemptible_tracepoints) {
             0 => 0,
-            _ if (from, to) == (LISTEN, SYN_RECV) => 0,
             _ => event.untyped_sk().0,
         };
         let change = Self {
@@ -177,15 +176,12 @@ impl<S: Object> Change<S> {
             from,
             to,
         };
-        match (from, to) {
-            (CLOSE, SYN_SENT) => {
-                // What fails now would look like what failed before.
-                change.mark(0);
-                None
-            }
-            (LISTEN, SYN_RECV) => None,
-            _ => Some(change),
+        if matches!((from, to), (CLOSE, SYN_SENT) | (LISTEN, SYN_RECV)) {
+            // What fails now would look like what failed here before.
+            change.mark(0);
+            return None;
         }
+        Some(change)
     }
 
     /// Notes what the programs so far have done with it.
@@ -217,8 +213,8 @@ impl<S: Object> Change<S> {
         }
     }
 
-    /// What tells it from others: no socket goes twice in a row from one state to another, but through CLOSE to SYN_SENT. The
-    /// first byte of every address in the kernel is the same.
+    /// What tells it from others: at one address no socket goes twice in a row from one state to another, but with a beginning
+    /// in between. The first byte of every address in the kernel is the same.
     #[inline(always)]
     fn key(&self) -> u64 {
         self.address ^ (u64::from(self.from << 4 | self.to) << 56)

@@ -38,7 +38,7 @@ const SECTIONS: &[(&str, &str, &str, &[Column])] = &[
         "Rate: from the first attempt to the last that settled. Held memory: PSS of all processes while all connections \
          stand, less what an idle server has, per end of a connection. Slab: the rise of the kernel's slab memory per \
          connection, both ends. Table: from the last connect to the table. Tracer: the whole process that traces, \
-         supervises and reports.",
+         supervises and reports. Of a size that was not measured again the row is an earlier commit's.",
         &[
             ("per second", "conn_per_s", Unit::Count),
             ("÷ floor", "ratio_to_floor", Unit::Ratio),
@@ -102,8 +102,7 @@ const SECTIONS: &[(&str, &str, &str, &[Column])] = &[
         "profile",
         "What the time goes to",
         "Samples of c1m's workers, server's and client's, while traced connections are made, held and ended: the first two \
-         lines are what tracing adds. It is less than what traced ÷ untraced loses, for the caches that the programs use are \
-         the connections' too.",
+         lines are what tracing adds, besides what its use of the caches costs others.",
         &[
             ("samples", "samples", Unit::Count),
             ("share", "share", Unit::Ratio),
