@@ -62,7 +62,7 @@ fn queued(skb: impl Object) -> Option<()> {
     Some(())
 }
 
-/// A SYN-ACK for `tuple` was made on this CPU, in a traced namespace, for the SYN with this number.
+/// A SYN-ACK for `tuple` was made on this CPU, in a traced namespace, for the SYN with this number; 0 if that is not known.
 #[inline(always)]
 pub(crate) fn answered(tuple: &Tuple, to: u64) {
     if let Some(window) = window() {
@@ -222,7 +222,7 @@ fn syn_consumed(skb: Typed) -> Option<()> {
     Some(())
 }
 
-/// Whether the last SYN-ACK that left on this CPU was for this SYN, by its number alone. Nothing else is to be known of it as long
+/// Whether the last SYN-ACK that left on this CPU was for this SYN, by its number alone; then it is forgotten. Nothing else is to be known of it as long
 /// as nothing has gone wrong, and it takes no look at its headers.
 #[inline(always)]
 fn is_answered(skb: Typed) -> Option<bool> {

@@ -212,6 +212,7 @@ impl Tracer {
         for (name, missed) in self.recursion_misses() {
             let taken = match name {
                 // The state programs watch each other, which is exact: most of what one misses is not its own.
+                // What the third missed, the others may have missed, too: it counts.
                 "set_state_by_program" | "set_state_by_network" => continue,
                 // What a twin misses, its first program has seen, or misses too.
                 "kfree_skb_again"
