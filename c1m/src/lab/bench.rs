@@ -201,7 +201,7 @@ impl Bench {
             }
             ensure!(begin < self.deadline, "waited in vain for: {what}");
             // On a slow machine the asking would take the time of what is waited for.
-            std::thread::sleep(POLL.max(begin.elapsed() * 9));
+            std::thread::sleep(POLL.max(begin.elapsed() * 19));
         }
     }
 

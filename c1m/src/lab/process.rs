@@ -22,7 +22,7 @@ use super::cgroup::Cgroup;
 use crate::netns::Netns;
 
 /// How often a condition is looked at while waiting for it.
-pub(super) const POLL: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(10);
 /// How long a program may take to clean up after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 

@@ -13,7 +13,13 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+    process::{
+        Pid, PidfdFlags, Signal, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
+    },
+};
 
 use super::{
     LABS, Skip,
@@ -301,12 +307,14 @@ impl Lines {
 
 /// Waits for a lab, which keeps its own time; ends it if even that fails.
 fn wait(child: &mut Child) -> anyhow::Result<End> {
-    let begin = Instant::now();
-    while begin.elapsed() < TIME_MAX + Duration::from_secs(20) {
-        if let Some(status) = child.try_wait()? {
-            return Ok(End::of(status));
-        }
-        std::thread::sleep(POLL);
+    let pid = Pid::from_child(child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch a lab's process")?;
+    let time_max = Timespec::try_from(TIME_MAX + Duration::from_secs(20))?;
+    let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+    // Asking again and again would cost the labs beside it their time, on a slow machine.
+    retry_on_intr(|| poll(&mut ended, Some(&time_max)))?;
+    if let Some(status) = child.try_wait()? {
+        return Ok(End::of(status));
     }
     child.kill()?;
     child.wait()?;

@@ -21,11 +21,19 @@ const TICK_MS_MAX: u64 = 1_000;
 /// A record has at most this many points: when they are all taken, every second one goes, the rest are twice as far
 /// apart, and so are its looks.
 const POINTS_MAX: usize = 400;
+/// On a slow machine looking takes no more than one part in so many of a run's time.
+const LOOK_SHARE: u64 = 20;
 
 /// The points so far.
 pub(super) struct Sampler {
     epoch_ns: u64,
     ticks: Interval,
+    /// How far apart the looks are now.
+    period_ms: u64,
+    /// When the present look began.
+    begun: Instant,
+    /// How long a look takes, averaged over the last ones.
+    look_us: u64,
     points: Points,
     metrics: Option<Metrics>,
     /// When the metrics got the last latencies.
@@ -38,6 +46,9 @@ impl Sampler {
         Self {
             epoch_ns,
             ticks: ticks(TICK_MS),
+            period_ms: TICK_MS,
+            begun: Instant::now(),
+            look_us: 0,
             points: Points::default(),
             metrics,
             latency_at: None,
@@ -63,15 +74,19 @@ impl Sampler {
     /// Returns when it is time to look. Cancel-safe.
     pub(super) async fn due(&mut self) {
         self.ticks.tick().await;
+        self.begun = Instant::now();
     }
 
     /// What was seen.
     pub(super) fn note(&mut self, moment: &Moment, watch: &Watch) {
         self.tell(moment, watch);
-        let before = self.points.interval_ms;
         self.points.add(self.at_ms(), moment, false);
-        if self.points.interval_ms != before && before < TICK_MS_MAX {
-            self.ticks = ticks(self.points.interval_ms.min(TICK_MS_MAX));
+        let took_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.look_us = (self.look_us * 7).saturating_add(took_us) / 8;
+        let period_ms = period_ms(self.points.interval_ms, self.look_us);
+        if period_ms != self.period_ms {
+            self.period_ms = period_ms;
+            self.ticks = ticks(period_ms);
             self.ticks.reset();
         }
     }
@@ -100,6 +115,12 @@ impl Sampler {
             points: self.points.list.clone(),
         }
     }
+}
+
+/// How far apart looks are that take `look_us` each, where points are to be `interval_ms` apart.
+fn period_ms(interval_ms: u64, look_us: u64) -> u64 {
+    let affordable_ms = look_us.saturating_mul(LOOK_SHARE) / 1_000;
+    interval_ms.max(affordable_ms).min(TICK_MS_MAX)
 }
 
 fn ticks(period_ms: u64) -> Interval {
@@ -164,6 +185,14 @@ impl Points {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_that_take_long_are_rare() {
+        assert_eq!(period_ms(TICK_MS, 100), TICK_MS);
+        assert_eq!(period_ms(TICK_MS, 5_000), 100);
+        assert_eq!(period_ms(TICK_MS, u64::MAX), TICK_MS_MAX);
+        assert_eq!(period_ms(320, 5_000), 320);
+    }
 
     #[test]
     fn a_long_run_keeps_few_points_and_its_deepest_queue() {
