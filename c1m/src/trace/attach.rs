@@ -72,6 +72,18 @@ impl Filter {
         }
         Ok(())
     }
+
+    /// Whether a fact can tell anything in such a trace, on this kernel.
+    fn wants(&self, fact: Fact, types: &KernelTypes) -> bool {
+        match fact {
+            Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls | Fact::RingCalls => {
+                self.foreign
+            }
+            Fact::DropReasons => infers_reasons(types),
+            Fact::StatesPreempted => has_preemptible_tracepoints(),
+            _ => true,
+        }
+    }
 }
 
 /// A trace that runs. Everything it attached goes away with it.
@@ -114,13 +126,7 @@ impl Tracer {
             unusable: Vec::new(),
             out_of_descriptors: false,
         };
-        let wanted = |fact| match fact {
-            Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls | Fact::RingCalls => {
-                filter.foreign
-            }
-            Fact::DropReasons => infers_reasons(&types),
-            _ => true,
-        };
+        let wanted = |fact| filter.wants(fact, &types);
         let mut choice = Choice::make(filter.backend, wanted, |hook| loader.take(&mut ebpf, hook));
         // It would see less than this kernel can tell.
         if loader.out_of_descriptors {

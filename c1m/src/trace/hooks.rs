@@ -14,6 +14,8 @@ pub enum Fact {
     States,
     /// Established or closed by what the network brought.
     StatesByNetwork,
+    /// Either, where both programs that tell of it were preempted (7.x).
+    StatesPreempted,
     /// Listeners that are older than the trace.
     OldListeners,
     /// SYNs that a listener dropped.

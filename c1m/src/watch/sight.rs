@@ -38,7 +38,10 @@ impl Watch {
             tracer.is_some_and(|tracer| tracer.names.drop_reason(reason).is_some())
         };
         Sight {
-            states: has(Fact::States) && has(Fact::StatesByNetwork),
+            // Without the third program nobody counts what the other two were skipped for.
+            states: has(Fact::States)
+                && has(Fact::StatesByNetwork)
+                && !lacks(Fact::StatesPreempted),
             // Without a reason a drop is one all the same, where any has some.
             drops: has(Fact::Drops) && (!lacks(Fact::DropReasons) || names("NOT_SPECIFIED")),
             drop_reasons: !lacks(Fact::DropReasons),

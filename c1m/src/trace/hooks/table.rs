@@ -48,15 +48,19 @@ pub static HOOKS: &[Hook] = &[
     Hook {
         fact: Fact::StatesByNetwork,
         backend: Backend::Tracepoint,
-        parts: &[
-            typed("set_state_by_network", "inet_sock_set_state", 3),
-            optional(part(
-                "set_state_by_event",
-                Point::Event("sock", "inet_sock_set_state"),
-            )),
-        ],
+        parts: &[typed("set_state_by_network", "inet_sock_set_state", 3)],
         cost: Cost::PerConnection(4),
         without: "who closed a connection, and why",
+    },
+    Hook {
+        fact: Fact::StatesPreempted,
+        backend: Backend::Tracepoint,
+        parts: &[part(
+            "set_state_by_event",
+            Point::Event("sock", "inet_sock_set_state"),
+        )],
+        cost: Cost::PerConnection(4),
+        without: "what both programs that look at states were preempted for (needs tracefs at /sys/kernel/tracing)",
     },
     Hook {
         fact: Fact::OldListeners,
