@@ -20,8 +20,6 @@ use crate::{
     words::{ends, set_word, v4_part},
 };
 
-/// `IPPROTO_TCP`
-pub(crate) const TCP: u8 = 6;
 /// `PF_EXITING`, include/linux/sched.h
 const PF_EXITING: u32 = 4;
 
@@ -326,17 +324,6 @@ pub(crate) fn fill_tuple(
         }
         _ => None,
     }
-}
-
-/// Whether a socket is TCP's (`inet_sock_set_state` fires for DCCP and SCTP too).
-#[inline(always)]
-pub(crate) fn is_tcp(sk: impl Object) -> bool {
-    let protocol = if offset!(sk_protocol_bytes) == 1 {
-        sk.read::<u8>(offset!(sk_protocol)).map(u16::from)
-    } else {
-        sk.read::<u16>(offset!(sk_protocol))
-    };
-    protocol == Some(u16::from(TCP))
 }
 
 /// `sk_state` of a socket of any kind.

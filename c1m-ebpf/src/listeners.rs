@@ -14,6 +14,7 @@ use crate::{
     fold::{lose, now_ns},
     kernel::{Ptr, is_server_port, is_traced_namespace, sock_inum, sock_net, sock_state},
     maps::{LISTENERS, config, offset, window},
+    protocol::is_tcp,
 };
 
 /// What the listeners of a port have in common. It lies in map memory: on the stack the verifier would follow
@@ -47,7 +48,7 @@ static NOBODY: Group = Group {
     socks: [0; GROUP_MAX],
 };
 
-/// The traced port that a listener listens on.
+/// The traced port that a listener listens on. (One of MPTCP is two sockets, of which TCP's gets the SYNs.)
 #[inline(always)]
 pub(crate) fn port_of(sk: Ptr) -> Option<Port> {
     let port: u16 = sk.read(offset!(skc_num))?;
@@ -56,7 +57,7 @@ pub(crate) fn port_of(sk: Ptr) -> Option<Port> {
     } else {
         u16::from_be(sk.read(offset!(inet_sport))?)
     };
-    if !is_server_port(port) {
+    if !is_server_port(port) || !is_tcp(sk) {
         return None;
     }
     let namespace = sock_inum(sk)?;

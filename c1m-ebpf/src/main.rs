@@ -10,6 +10,7 @@ mod hooks;
 mod kernel;
 mod listeners;
 mod maps;
+mod protocol;
 mod segment;
 mod words;
 

@@ -3,8 +3,9 @@
 use c1m_common::tuple::Tuple;
 
 use crate::{
-    kernel::{By, Object, Ptr, Side, TCP, side},
+    kernel::{By, Object, Ptr, Side, side},
     maps::offset,
+    protocol::TCP,
     words::{ends, set_word, v4_part},
 };
 
@@ -66,7 +67,7 @@ impl Header {
     pub(crate) fn at(network: Ptr, v6: bool) -> Option<Header> {
         if v6 {
             let start: [u8; IPV6_HEADER + TCP_START] = network.read(0)?;
-            if start[0] >> 4 != 6 || start[6] != TCP {
+            if start[0] >> 4 != 6 || u16::from(start[6]) != TCP {
                 return None;
             }
             let length = u16::from_be_bytes([start[4], start[5]]);
@@ -77,7 +78,7 @@ impl Header {
         let start: [u8; IPV4_HEADER + TCP_START] = network.read(0)?;
         // A fragment that is not the first has no TCP header.
         let later = u16::from_be_bytes([start[6], start[7]]) & 0x1fff != 0;
-        if start[0] >> 4 != 4 || start[9] != TCP || later {
+        if start[0] >> 4 != 4 || u16::from(start[9]) != TCP || later {
             return None;
         }
         let word = |at: usize| {

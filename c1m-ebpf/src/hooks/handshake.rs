@@ -185,7 +185,7 @@ fn consumed(ctx: &BtfTracePointContext, place: Place) -> Option<()> {
 
 #[inline(always)]
 fn syn_consumed(skb: Typed) -> Option<()> {
-    if !has_entries() && is_answered(skb)? {
+    if !has_entries() && take_answer(skb)? {
         if folding() {
             stats()?.syns_received += 1;
         }
@@ -222,10 +222,10 @@ fn syn_consumed(skb: Typed) -> Option<()> {
     Some(())
 }
 
-/// Whether the last SYN-ACK that left on this CPU was for this SYN, by its number alone; then it is forgotten. Nothing else is to be known of it as long
-/// as nothing has gone wrong, and it takes no look at its headers.
+/// Takes the answer if it is there: the last SYN-ACK that left on this CPU was for this SYN, by its number alone. Nothing else is to be
+/// known of it as long as nothing has gone wrong, and it takes no look at its headers. Whether it was there.
 #[inline(always)]
-fn is_answered(skb: Typed) -> Option<bool> {
+fn take_answer(skb: Typed) -> Option<bool> {
     let sequence = sequence(skb);
     let window = window()?;
     if sequence == 0 || window.synack.server_port == 0 || window.synack_to != sequence {

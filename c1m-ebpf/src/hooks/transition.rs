@@ -13,10 +13,11 @@ use super::state::{BY_NETWORK, BY_PROGRAM};
 use crate::{
     fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
     kernel::{
-        By, Object, Ptr, Side, current_is_exiting, fill_tuple, is_closed_by_network, is_tcp,
-        syn_sequence, traced_common, traced_side,
+        By, Object, Ptr, Side, current_is_exiting, fill_tuple, is_closed_by_network, syn_sequence,
+        traced_common, traced_side,
     },
     maps::{config, offset, phase, stats, window},
+    protocol::{MPTCP, TCP, is_tcp, protocol},
 };
 
 /// Whether the usual program handles a transition, or another, for that one is busy: it may be in the middle of counting.
@@ -71,8 +72,10 @@ pub(super) extern "C" fn changed_state(sk: u64, from: u32, to: u32, usual: u32) 
 #[inline(always)]
 fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
     let (side, ports) = traced_side(sk)?;
-    if !is_tcp(sk) {
-        return None;
+    match protocol(sk)? {
+        TCP => {}
+        MPTCP if side == Side::Server => return program_exited(sk, from, to, ports),
+        _ => return None,
     }
     let phase = phase();
     let stats = ends(side, usual)?;
@@ -178,20 +181,26 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         not_connected(sk, tuple)?;
     }
     let no_socket = is_unclaimed(sk)?;
-    if side == Side::Server && from == ESTABLISHED && !no_socket && has_no_file(sk)? {
+    let by_program = to == FIN_WAIT1 || (to == CLOSE && !is_closed_by_network(sk));
+    let served = side == Side::Server && from == ESTABLISHED;
+    let exited = served && is_mptcp(sk) && has_exited(tuple);
+    if served && !no_socket && !exited && has_no_file(sk)? {
         crate::maps::stats()?.events[event::MPTCP_CLOSED] += 1;
     }
-    let local = to == FIN_WAIT1 || (to == CLOSE && !is_closed_by_network(sk));
-    let err = error(leaving, local)?;
-    let exiting = local && current_is_exiting();
+    // Who closes what carried a connection whose program is gone, and how, tells nothing.
+    let (to, local, err) = match exited {
+        true => (FIN_WAIT1, true, 0),
+        false => (to, by_program, error(leaving, by_program)?),
+    };
+    let exiting = exited || (local && current_is_exiting());
     let failure = if from != ESTABLISHED {
         true
     } else if to == CLOSE_WAIT {
         stats.closed_by_peer += 1;
         false
-    } else if no_socket || (to == CLOSE && !local && err != ECONNRESET) {
+    } else if no_socket || exited || (to == CLOSE && !local && err != ECONNRESET) {
         // The one counter that both programs have, which may interrupt each other.
-        stats.failed[if local { BY_PROGRAM } else { BY_NETWORK }] += 1;
+        stats.failed[if by_program { BY_PROGRAM } else { BY_NETWORK }] += 1;
         true
     } else if !local {
         stats.reset_by_peer += 1;
@@ -226,19 +235,54 @@ fn left(leaving: &Leaving, tuple: &Tuple, stats: &mut EndStats) -> Option<()> {
         | if exiting { end_flag::EXITING } else { 0 }
         | if no_socket { end_flag::NO_SOCKET } else { 0 }
         | if failure { end_flag::FAILURE } else { 0 };
-    // In the context of anybody whom the network interrupted, the process means nothing.
-    end.pid = match local {
-        true => (bpf_get_current_pid_tgid() >> 32) as u32,
-        false => 0,
-    };
+    // Else it is known who let go of it, and when.
+    if !exited {
+        // In the context of anybody whom the network interrupted, the process means nothing.
+        end.pid = if local { current_pid() } else { 0 };
+        end.closed_ns = now_ns();
+    }
+    Some(())
+}
+
+/// The socket of a server's MPTCP connection that its program has: if that exits, a worker of the kernel's closes what carries the
+/// connection later, and it is to be known then (`__mptcp_close`). One that no program has accepted has no file.
+#[inline(always)]
+fn program_exited(sk: Ptr, from: u8, to: u8, ports: (u16, u16)) -> Option<()> {
+    let closed = from == ESTABLISHED && matches!(to, FIN_WAIT1 | CLOSE);
+    if phase() != phase::RUNNING || !closed || !current_is_exiting() || has_no_file(sk)? {
+        return None;
+    }
+    let mut tuple = NOBODY;
+    fill_tuple(sk, Side::Server, ports, &mut tuple)?;
+    let end = end(entry(&tuple, hook::STATE)?, Side::Server);
+    // Else it tells of an earlier one under the same tuple.
+    if end.from != 0 {
+        return None;
+    }
+    end.flags |= end_flag::EXITING;
+    end.pid = current_pid();
     end.closed_ns = now_ns();
     Some(())
+}
+
+/// Whether that was so.
+#[inline(always)]
+fn has_exited(tuple: &Tuple) -> bool {
+    existing(tuple).is_some_and(|facts| {
+        let end = end(facts, Side::Server);
+        end.from == 0 && end.flags & end_flag::EXITING != 0
+    })
 }
 
 /// Whether no program has accepted a socket. That of an MPTCP connection says so when its program has let go of it.
 #[inline(always)]
 fn is_unclaimed(sk: Ptr) -> Option<bool> {
     Some(has_no_file(sk)? && !is_mptcp(sk))
+}
+
+#[inline(always)]
+fn current_pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 #[inline(always)]

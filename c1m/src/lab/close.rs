@@ -2,11 +2,12 @@
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
+use socket2::Socket;
 
 use super::{
     Outcome, Skip,
-    bench::{Bench, ESTABLISHED, PORT, held_by},
-    foreign::{Foreign, Heir, connect, reset},
+    bench::{ATTEMPTS, Bench, ESTABLISHED, PORT, held_by},
+    foreign::{Foreign, Heir, connect, mptcp_socket, reset},
     process::{Place, signal, tool},
     truth::Truth,
 };
@@ -73,6 +74,38 @@ fn closed_by_server_at(
         ("closed-by-server", own, CLOSED),
         ("server-exited", format!("pid {pid}"), INHERITED),
     ];
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The same of MPTCP: a worker of the kernel's closes the connections of whoever is gone.
+pub(super) fn server_exited_mptcp(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const INHERITED: u64 = 23;
+    let address = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen_mptcp(address, 1024)?;
+    let traced = bench.traced_port(None)?;
+    let connect = |_| -> anyhow::Result<Socket> {
+        let client = mptcp_socket(address)?;
+        client.connect(&address.into())?;
+        Ok(client)
+    };
+    let mut clients = (0..ATTEMPTS)
+        .map(connect)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    bench.until("every connection is accepted", || {
+        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
+    })?;
+    let heir = Heir::of(&mut server, INHERITED as usize)?;
+    let pid = heir.pid();
+    heir.kill()?;
+    // They are closed once both ends have said so. Accepted were they in the order in which they came.
+    clients.truncate((ATTEMPTS - INHERITED) as usize);
+    bench.until("what it held is closed", || {
+        Ok(bench.clients(ESTABLISHED)? == ATTEMPTS - INHERITED)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(ATTEMPTS, &[("server-exited", INHERITED)]);
+    truth.places = vec![("server-exited", format!("pid {pid}"), INHERITED)];
     Ok(vec![Outcome { truth, run }])
 }
 

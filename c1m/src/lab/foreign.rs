@@ -18,6 +18,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::Skip;
 use crate::netns::Netns;
 
 /// A listener in the lab's own process, and what it accepted.
@@ -47,21 +48,24 @@ impl Foreign {
         Self::listener(ns, address, backlog, true)
     }
 
+    /// Likewise, for connections of MPTCP.
+    pub(super) fn listen_mptcp(address: SocketAddr, backlog: u32) -> anyhow::Result<Self> {
+        let listener = mptcp_socket(address)?;
+        let listener = listen(listener, address, backlog, false)
+            .with_context(|| format!("cannot listen on {address} for MPTCP"))?;
+        Ok(Self {
+            listener: Some(listener),
+            held: Vec::new(),
+        })
+    }
+
     fn listener(
         ns: Option<&Netns>,
         address: SocketAddr,
         backlog: u32,
         shared: bool,
     ) -> anyhow::Result<Self> {
-        let listen = || -> io::Result<Socket> {
-            let listener = socket(address)?;
-            listener.set_reuse_address(true)?;
-            listener.set_reuse_port(shared)?;
-            listener.bind(&address.into())?;
-            listener.listen(i32::try_from(backlog).map_err(io::Error::other)?)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
+        let listen = || listen(socket(address)?, address, backlog, shared);
         let listener = match ns {
             Some(ns) => ns.run(listen)?,
             None => listen(),
@@ -111,6 +115,15 @@ impl Foreign {
     pub(super) fn close(&mut self, count: usize) {
         self.held.truncate(self.held.len().saturating_sub(count));
     }
+}
+
+fn listen(listener: Socket, address: SocketAddr, backlog: u32, shared: bool) -> io::Result<Socket> {
+    listener.set_reuse_address(true)?;
+    listener.set_reuse_port(shared)?;
+    listener.bind(&address.into())?;
+    listener.listen(i32::try_from(backlog).map_err(io::Error::other)?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// A process of its own that inherited some of a server's connections, until it is killed.
@@ -229,4 +242,11 @@ pub(super) fn socket(address: SocketAddr) -> io::Result<Socket> {
         Type::STREAM,
         Some(Protocol::TCP),
     )
+}
+
+/// The same of MPTCP. Errors: a [`Skip`] if this kernel has none.
+pub(super) fn mptcp_socket(address: SocketAddr) -> anyhow::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let none = |error| Skip(format!("this kernel has no MPTCP: {error}"));
+    Ok(Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP)).map_err(none)?)
 }

@@ -548,6 +548,12 @@ pub static LABS: &[Lab] = &[
         run: life::server_exited_supervisor,
     },
     Lab {
+        name: "server-exited-mptcp",
+        cause: "server-exited",
+        about: "a process that holds some of a server's MPTCP connections is killed",
+        run: close::server_exited_mptcp,
+    },
+    Lab {
         name: "client-exited",
         cause: "client-exited",
         about: "one of a client's worker processes is killed",

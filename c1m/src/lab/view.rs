@@ -23,6 +23,7 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
     ("reset-queued", ALREADY),
     ("time-wait-overflow", ALREADY),
     ("fin-wait-2-timeout", ALREADY),
+    ("server-exited-mptcp", ALREADY),
     (
         "ack-rejected-deferred",
         "others of the lab's own connect to its server, too",

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use c1m_common::{
     config::changed,
-    fact::Facts,
+    fact::{Facts, end_flag},
     state::{ESTABLISHED, SYN_RECV},
     stats::{EndStats, event},
     tuple::Tuple,
@@ -160,8 +160,9 @@ pub fn book(
     };
     let queued: HashSet<&Tuple> = standing.queued.iter().collect();
     for tuple in &standing.queued {
-        let case = case(tuple, snapshot.facts.get(tuple));
-        ledger.lose(Cause::AcceptStarved, &case, context.names);
+        let facts = snapshot.facts.get(tuple);
+        let cause = why_queued(facts);
+        ledger.lose(cause, &case(tuple, facts), context.names);
     }
     let (mut failed, mut half_seen, mut given_up) = (0, 0, 0);
     for (tuple, facts, is_last) in entries(snapshot) {
@@ -206,6 +207,17 @@ pub fn book(
     let lost = failures(counted, stats).saturating_sub(failed) + unanswered;
     ledger.lose_unnamed(Cause::EvidenceLost, lost, "no entry");
     ledger
+}
+
+/// Why nobody has a connection that stands at the server's end.
+fn why_queued(facts: Option<&Facts>) -> Cause {
+    // What carries an MPTCP connection outlives its program, and belongs to nobody then.
+    let exited = facts
+        .is_some_and(|facts| facts.server.from == 0 && facts.server.flags & end_flag::EXITING != 0);
+    match exited {
+        true => Cause::ServerExited,
+        false => Cause::AcceptStarved,
+    }
 }
 
 /// Books the connects under this tuple that ended before their SYN.

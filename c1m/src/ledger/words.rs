@@ -182,7 +182,10 @@ fn again(count: u16, name: &str, lines: &mut Vec<String>) {
 }
 
 fn end(whose: &str, end: &End, names: &Names, lines: &mut Vec<String>) {
-    if end.closed_ns != 0 {
+    if end.closed_ns != 0 && end.from == 0 {
+        // Of MPTCP, while what carries it stands yet.
+        lines.push(format!("{whose}'s program exited, pid {}", end.pid));
+    } else if end.closed_ns != 0 {
         let mut line = format!("{whose} {} → {}", state_name(end.from), state_name(end.to));
         if end.err != 0 {
             line += &format!(", {}", errno(end.err));

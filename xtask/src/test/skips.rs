@@ -23,6 +23,11 @@ pub(crate) const MAY_SKIP: &[MaySkip] = &[
         },
     ),
     (
+        "server-exited-mptcp",
+        "this kernel has no MPTCP (CONFIG_MPTCP, net.mptcp.enabled)",
+        || std::path::Path::new("/proc/sys/net/mptcp").exists(),
+    ),
+    (
         "no-request-memory",
         "only a function tells it, and this kernel has no kprobes",
         || std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists(),

@@ -86,6 +86,8 @@ pub(super) const RUNS_FROM: &[(&str, [u32; 2])] = &[
     // reuseport_migrate_sock
     ("listener-gone-migrate", [5, 14]),
     ("listener-closed-migrate", [5, 14]),
+    // CONFIG_MPTCP, without which Debian builds its 5.10
+    ("server-exited-mptcp", [5, 11]),
 ];
 
 /// No kernel at all.
