@@ -57,7 +57,7 @@ pub(super) const HIT_PORT_END: u16 = FIRST_PORT + HIT as u16;
 pub(super) const HIT_PORTS: &str = "10000-10015";
 
 /// How long one lab may take in all, on the slowest machine: an emulated one.
-pub(super) const TIME_MAX: Duration = Duration::from_secs(180);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(300);
 
 /// What a lab works with: the namespace it is alone in, a directory, and a deadline.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use c1m_common::{
     config::changed,
-    fact::{Facts, end_flag},
+    fact::Facts,
     state::{ESTABLISHED, SYN_RECV},
     stats::{EndStats, event},
     tuple::Tuple,
@@ -160,9 +160,8 @@ pub fn book(
     };
     let queued: HashSet<&Tuple> = standing.queued.iter().collect();
     for tuple in &standing.queued {
-        let facts = snapshot.facts.get(tuple);
-        let cause = why_queued(facts);
-        ledger.lose(cause, &case(tuple, facts), context.names);
+        let case = case(tuple, snapshot.facts.get(tuple));
+        ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
     let (mut failed, mut half_seen, mut given_up) = (0, 0, 0);
     for (tuple, facts, is_last) in entries(snapshot) {
@@ -209,17 +208,6 @@ pub fn book(
     ledger
 }
 
-/// Why nobody has a connection that stands at the server's end.
-fn why_queued(facts: Option<&Facts>) -> Cause {
-    // What carries an MPTCP connection outlives its program, and belongs to nobody then.
-    let exited = facts
-        .is_some_and(|facts| facts.server.from == 0 && facts.server.flags & end_flag::EXITING != 0);
-    match exited {
-        true => Cause::ServerExited,
-        false => Cause::AcceptStarved,
-    }
-}
-
 /// Books the connects under this tuple that ended before their SYN.
 fn unsent(ledger: &mut Ledger, tuple: &Tuple, case: &Case<'_>, context: &Context<'_>) {
     let unsent = u64::from(case.facts.map_or(0, |facts| facts.unsent));
@@ -250,7 +238,7 @@ fn notes(
         format!("{half_seen} attempts {when}")
     });
     let by_worker = (by_worker > 0).then(|| {
-        let who = "by their program, its end or that of a listener that they waited at";
+        let who = "by their program, or with the listener that they waited at";
         format!("{by_worker} MPTCP connections were closed: whether {who}, cannot be told")
     });
     let elsewhere = (elsewhere > 0).then(|| {

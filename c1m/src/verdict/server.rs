@@ -69,6 +69,9 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, server, context)) {
             return lost;
         }
+        if server == ServerEnd::Accepted && program_exited(facts) {
+            return ServerVerdict::Lost(Cause::ServerExited, Counted::Standing);
+        }
         let gone = server_gone(&facts.server, context);
         if matches!(gone, Some(Cause::ServerExited | Cause::ResetByPeer)) && closed_before(facts) {
             return ServerVerdict::ClosedBefore;
@@ -87,6 +90,11 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         return ServerVerdict::Stray;
     }
     ServerVerdict::NeverEstablished(never_established(facts, ends, context))
+}
+
+/// Whether the server's program exited, and what carries its MPTCP connection stands yet: that belongs to nobody then.
+pub fn program_exited(facts: &Facts) -> bool {
+    facts.server.from == 0 && facts.server.flags & end_flag::EXITING != 0
 }
 
 /// Whether the client's socket went without an answer, after it had sent a SYN.

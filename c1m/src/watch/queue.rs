@@ -16,6 +16,7 @@ use crate::{
         server::{Asked, Standing},
     },
     trace::read::Snapshot,
+    verdict::program_exited,
 };
 
 /// How long the listeners get to accept what waits, once the run is over, as long as they make headway.
@@ -96,7 +97,14 @@ impl Watch {
             })?;
         }
         if !standing.queued.is_empty() {
-            let left = self.still_queued(&standing.queued).await?;
+            let mut left = self.still_queued(&standing.queued).await?;
+            // What carries an MPTCP connection that its program has let go of belongs to nobody, and waits nowhere.
+            let listeners = self.listeners()?;
+            let waits = |(_, listener): &(_, census::Listener)| listener.accept_queue > 0;
+            if !listeners.is_empty() && !listeners.iter().any(waits) {
+                left.clear();
+            }
+            left.retain(|tuple| !snapshot.facts.get(tuple).is_some_and(program_exited));
             standing.leave_queued(&left);
         }
         Ok(standing)

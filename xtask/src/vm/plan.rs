@@ -75,6 +75,10 @@ fn core(backend: Backend) -> &'static str {
 /// with more, the kernel's own times (TIME_WAIT) would be over before a lab has begun.
 const JOBS: usize = 3;
 
+/// Likewise where loading them takes more than [`SLOW_S`] seconds.
+const JOBS_SLOW: usize = 2;
+const SLOW_S: u64 = 6;
+
 /// How machines are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -271,7 +275,12 @@ fn script(backends: &[Backend], labs: Labs) -> String {
             _ => format!(" --hooks {name}"),
         };
         format!(
-            "echo '{BACKEND_LINE} {name}'\nc1m trace{hooks} --list-programs\nc1m lab {labs} --let-idle --host-wide --jobs {JOBS}{hooks}\n"
+            "echo '{BACKEND_LINE} {name}'\n\
+             read begin idle </proc/uptime\n\
+             c1m trace{hooks} --list-programs\n\
+             read end idle </proc/uptime\n\
+             jobs={JOBS}; [ $((${{end%.*}} - ${{begin%.*}})) -le {SLOW_S} ] || jobs={JOBS_SLOW}\n\
+             c1m lab {labs} --let-idle --host-wide --jobs $jobs{hooks}\n"
         )
     };
     let parts: String = backends.iter().map(part).collect();
@@ -285,9 +294,9 @@ mod tests {
     #[test]
     fn every_backend_has_its_part_of_the_script() {
         let script = script(&[Backend::Auto, Backend::Kprobe], core);
-        assert!(script.contains("backend auto'\nc1m trace --list-programs"));
+        assert!(script.contains("backend auto'\nread begin idle </proc/uptime\nc1m trace --list"));
         let forced =
-            format!("c1m lab {CORE_FORCED} --let-idle --host-wide --jobs 3 --hooks kprobe\n");
+            format!("c1m lab {CORE_FORCED} --let-idle --host-wide --jobs $jobs --hooks kprobe\n");
         assert!(script.contains(&forced));
     }
 }

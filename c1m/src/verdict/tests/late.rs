@@ -108,6 +108,15 @@ fn a_server_that_aborts_loses_its_client_unless_that_had_closed() {
 }
 
 #[test]
+fn what_carries_an_mptcp_connection_is_lost_with_its_program_though_it_stands() {
+    let mut facts = Facts::default();
+    server(facts, ServerEnd::Accepted, ServerVerdict::Counted);
+    facts.server.flags = end_flag::EXITING;
+    let lost = ServerVerdict::Lost(Cause::ServerExited, Counted::Standing);
+    server(facts, ServerEnd::Accepted, lost);
+}
+
+#[test]
 fn a_client_whose_server_is_elsewhere_tells_by_its_own_end() {
     let names = names();
     let context = Context {
