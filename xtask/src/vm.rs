@@ -116,7 +116,7 @@ fn predictions(limits: Limits) -> Result<Count> {
 const MEMORY_MIB: u32 = 2048;
 /// How long it may run for what `cargo xtask test` has it do.
 const MINUTES: u64 = 10;
-/// How long it may for all labs: those of the newest kernel take 6 on one machine, and 30 on another.
+/// How long it may for all labs: those of the newest kernel took some 14 on one machine, and 30 on another.
 const MINUTES_OF_ALL: u64 = 60;
 
 fn cpus() -> usize {

@@ -17,7 +17,8 @@ pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
         types: &types,
         symbols: &symbols,
     };
-    let choice = for_nobody(hooks)?.choice;
+    let tracer = for_nobody(hooks)?;
+    let choice = &tracer.choice;
     let mut lines = String::new();
     for hook in HOOKS {
         let refused = choice
@@ -25,6 +26,7 @@ pub(crate) fn hooks(hooks: Hooks) -> anyhow::Result<u8> {
             .iter()
             .find(|(backend, _)| *backend == hook.backend);
         let here = match (kernel.lacks_hook(hook), refused) {
+            _ if !tracer.filter.wants(hook.fact, &types) => "not needed".to_owned(),
             (Some(why), _) => why.to_owned(),
             (None, Some((_, why))) => format!("refused: {why}"),
             _ if choice.taken.iter().any(|taken| std::ptr::eq(*taken, hook)) => "taken".to_owned(),

@@ -28,8 +28,6 @@ const LOOK_SHARE: u64 = 20;
 pub(super) struct Sampler {
     epoch_ns: u64,
     ticks: Interval,
-    /// How far apart the looks are now.
-    period_ms: u64,
     /// When the present look began.
     begun: Instant,
     /// How long a look takes, averaged over the last ones.
@@ -46,7 +44,6 @@ impl Sampler {
         Self {
             epoch_ns,
             ticks: ticks(TICK_MS),
-            period_ms: TICK_MS,
             begun: Instant::now(),
             look_us: 0,
             points: Points::default(),
@@ -84,8 +81,7 @@ impl Sampler {
         let took_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.look_us = (self.look_us * 7).saturating_add(took_us) / 8;
         let period_ms = period_ms(self.points.interval_ms, self.look_us);
-        if period_ms != self.period_ms {
-            self.period_ms = period_ms;
+        if self.ticks.period() != Duration::from_millis(period_ms) {
             self.ticks = ticks(period_ms);
             self.ticks.reset();
         }

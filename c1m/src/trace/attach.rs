@@ -74,7 +74,7 @@ impl Filter {
     }
 
     /// Whether a fact can tell anything in such a trace, on this kernel.
-    fn wants(&self, fact: Fact, types: &KernelTypes) -> bool {
+    pub(crate) fn wants(&self, fact: Fact, types: &KernelTypes) -> bool {
         match fact {
             Fact::FilesRefused | Fact::DescriptorsRefused | Fact::Calls | Fact::RingCalls => {
                 self.foreign

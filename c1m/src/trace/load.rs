@@ -55,9 +55,6 @@ impl Kernel<'_> {
     /// Why a part cannot be attached here; none if it seems that it can.
     pub fn lacks(&self, part: &Part) -> Option<&'static str> {
         match part.point {
-            _ if part.program == "set_state_by_event" && !has_preemptible_tracepoints() => {
-                Some("not needed on this kernel: no program is preempted")
-            }
             Point::Tracepoint(name) | Point::Typed(name) => {
                 match self.types.tracepoint_args(name) {
                     None => Some("not on this kernel"),

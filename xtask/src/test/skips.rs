@@ -24,7 +24,7 @@ pub(crate) const MAY_SKIP: &[MaySkip] = &[
     ),
     (
         "server-exited-mptcp",
-        "this kernel has no MPTCP (CONFIG_MPTCP, net.mptcp.enabled)",
+        "this kernel has no MPTCP (CONFIG_MPTCP)",
         || std::path::Path::new("/proc/sys/net/mptcp").exists(),
     ),
     (
