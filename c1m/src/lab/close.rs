@@ -94,13 +94,11 @@ pub(super) fn server_exited_mptcp(bench: &mut Bench) -> anyhow::Result<Vec<Outco
     let mut clients = (0..ATTEMPTS)
         .map(connect)
         .collect::<anyhow::Result<Vec<_>>>()?;
-    bench.until("every connection is accepted", || {
-        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })?;
+    bench.accepted_in_order(&mut server, &mut clients)?;
     let heir = Heir::of(&mut server, INHERITED as usize)?;
     let pid = heir.pid();
     heir.kill()?;
-    // The others' are closed once both ends have said so; and they were accepted in the order in which they came.
+    // The others' are closed once both ends have said so.
     clients.truncate(LEFT as usize);
     bench.until("what it held is closed, but for those who hold on", || {
         Ok(bench.clients(ESTABLISHED)? == LEFT)

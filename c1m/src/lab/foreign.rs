@@ -1,10 +1,11 @@
 //! A server that is not c1m's: it accepts when the lab says so, and closes as the lab says.
 
 use std::{
+    collections::HashMap,
     io,
     net::{SocketAddr, TcpStream},
     os::{
-        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::{Child, Command, Stdio},
@@ -89,6 +90,19 @@ impl Foreign {
             }
         }
         Ok(self.held.len())
+    }
+
+    /// Puts clients into the order in which it holds their connections.
+    pub(super) fn sort(&self, clients: &mut [impl AsFd]) -> io::Result<()> {
+        let mut held = HashMap::new();
+        for (index, connection) in self.held.iter().enumerate() {
+            held.insert(connection.peer_addr()?, index);
+        }
+        clients.sort_by_cached_key(|client| {
+            let own = SockRef::from(client).local_addr();
+            own.ok().and_then(|own| held.get(&own).copied())
+        });
+        Ok(())
     }
 
     /// Sets an option of the listener.

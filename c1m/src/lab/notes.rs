@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use super::{
     Outcome,
     ack::{
-        BURST_CLIENT, burst_is_over, burst_namespace, release_burst, release_syns, sent_again,
-        standing,
+        BURST_CLIENT, burst_is_over, burst_namespace, filled, release_burst, release_syns,
+        sent_again, standing,
     },
     bench::{Bench, SYN_RECV},
     dice::Dice,
@@ -54,12 +54,10 @@ fn burst(bench: &mut Bench, attempts: u64, backlog: u64) -> anyhow::Result<Outco
     let requests = bench.sockets(&far, Side::Server, SYN_RECV)?;
     release_burst(bench, &far)?;
     burst_is_over(bench, &far, attempts)?;
-    bench.until("the accept queue has what it takes", || {
-        Ok(bench.queued(&far)? == admitted)
-    })?;
+    let queued = filled(bench, &far, admitted)?;
     let at_once = standing(bench, &far)?;
     ensure!(
-        at_once.len() as u64 == admitted,
+        at_once.len() as u64 == queued,
         "the server accepted while it was stopped"
     );
     every_process(&server, Signal::CONT);

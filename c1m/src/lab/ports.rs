@@ -46,9 +46,7 @@ fn exhausted(bench: &mut Bench, before: Holders) -> anyhow::Result<Vec<Outcome>>
     let mut server = Foreign::listen(None, target, 1024)?;
     // Autobound, as the client's will be: a port bound by hand would be held towards every target.
     let mut held = connect(target, before.total() as usize)?;
-    bench.until("the holders are accepted", || {
-        Ok(server.accept(held.len())? == held.len())
-    })?;
+    bench.accepted_in_order(&mut server, &mut held)?;
     // The clients close all but the first; the server closes the last of these, and keeps the others waiting.
     held.truncate(before.live as usize);
     server.close(before.time_wait as usize);
@@ -120,9 +118,7 @@ fn tuple_busy_at(bench: &mut Bench, target: IpAddr, source: &str) -> anyhow::Res
     let mut held = (FIRST..FIRST + LIVE + TIME_WAITS)
         .map(|port| connect_from(SocketAddr::new(address, port), target))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    bench.until("the holders are accepted", || {
-        Ok(server.accept(held.len())? == held.len())
-    })?;
+    bench.accepted_in_order(&mut server, &mut held)?;
     held.truncate(LIVE.into());
     server.close(TIME_WAITS.into());
     bench.until("the dead are in TIME_WAIT", || {

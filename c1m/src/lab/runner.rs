@@ -242,12 +242,16 @@ impl Shop {
     }
 }
 
-/// Several labs, `jobs` at a time; their lines come in the labs' order. Those that change settings of the whole host
-/// come after all others, one at a time.
+/// Labs of a thousand attempts and more at once: beside others a slow machine takes longer for them than SYNs and requests wait.
+const BUSY: &[&str] = &["field-notes", "mixed", "random"];
+
+/// Several labs, `jobs` at a time; their lines come in the labs' order. The busy ones, and those that change settings of the
+/// whole host, come after all others, one at a time.
 fn several(labs: &[Show], jobs: usize, shop: &Shop) -> Sum {
-    let (alone, others): (Vec<Show>, Vec<Show>) = labs
-        .iter()
-        .partition(|show| !host::changed_by(show.lab.name).is_empty());
+    let (alone, others): (Vec<Show>, Vec<Show>) = labs.iter().partition(|show| {
+        let name = show.lab.name;
+        BUSY.contains(&name) || !host::changed_by(name).is_empty()
+    });
     let sum = side_by_side(&others, jobs, shop, Sum::default());
     side_by_side(&alone, 1, shop, sum)
 }

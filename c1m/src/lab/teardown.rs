@@ -81,9 +81,7 @@ fn accepted(bench: &mut Bench) -> anyhow::Result<(Foreign, Traced, Vec<TcpStream
     let target = ([127, 0, 0, 1], PORT).into();
     let mut server = Foreign::listen(None, target, 1024)?;
     let traced = bench.traced_port(None)?;
-    let clients = connect(target, ATTEMPTS as usize)?;
-    bench.until("every connection is accepted", || {
-        Ok(server.accept(ATTEMPTS as usize)? == ATTEMPTS as usize)
-    })?;
+    let mut clients = connect(target, ATTEMPTS as usize)?;
+    bench.accepted_in_order(&mut server, &mut clients)?;
     Ok((server, traced, clients))
 }

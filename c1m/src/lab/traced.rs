@@ -56,6 +56,19 @@ impl Bench {
         })
     }
 
+    /// Waits until `server` has accepted all `clients` of the lab's, and puts these in the order in which it did: on several
+    /// CPUs, the final ACK of one may overtake another's.
+    pub(super) fn accepted_in_order(
+        &self,
+        server: &mut Foreign,
+        clients: &mut [impl AsFd],
+    ) -> anyhow::Result<()> {
+        self.until("every connection is accepted", || {
+            Ok(server.accept(clients.len())? == clients.len())
+        })?;
+        server.sort(clients).context("whose connection is whose")
+    }
+
     /// A whole run of a traced client with these arguments, in the lab's own namespace. `also` is traced too.
     pub(super) fn client_run(&mut self, also: Option<&Netns>, args: &str) -> anyhow::Result<Run> {
         self.traced_client(Place::default(), also, args)?

@@ -5,12 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use c1m_common::{
-    config::changed,
-    fact::{Facts, ack_refusal},
-    tuple::Tuple,
-    tuple::mapped_v4,
-};
+use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
 
 use super::{Case, Ledger, census::Socket, server::server_end};
 use crate::{
@@ -205,19 +200,10 @@ pub fn book(
 
 /// Books what an attempt met that stands, or stood.
 fn stands(ledger: &mut Ledger, trouble: Option<Cause>, case: &Case<'_>, context: &Context<'_>) {
-    ledger.refused_beside += case.facts.map_or(0, by_cookie);
-    if let Some(cause) = trouble {
-        ledger.recover(cause, case, context.names);
+    match trouble {
+        Some(cause) => ledger.recover(cause, case, context.names),
+        None => ledger.note_refused(case, context.names),
     }
-}
-
-/// How many of an attempt's final ACKs were refused that brought a syncookie.
-fn by_cookie(facts: &Facts) -> u64 {
-    let kinds = [ack_refusal::QUEUE_FULL_COOKIE, ack_refusal::NO_CHILD_COOKIE];
-    kinds
-        .map(|kind| u64::from(facts.ack_refusals[kind]))
-        .iter()
-        .sum()
 }
 
 /// The tuple of an attempt from `source` to `target`.

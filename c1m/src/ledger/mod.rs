@@ -16,7 +16,7 @@ use std::{
     net::SocketAddr,
 };
 
-use c1m_common::fact::{Facts, QueueState};
+use c1m_common::fact::{Facts, QueueState, ack_refusal, drop_flag, segment};
 
 use crate::{
     causes::Cause, load::outcome::Outcome, report::record, trace::read::Names,
@@ -153,6 +153,7 @@ impl Ledger {
     /// Books an attempt that met trouble and got over it; it is counted as standing or closed besides.
     pub fn recover(&mut self, cause: Cause, case: &Case<'_>, names: &Names) {
         self.shares.note(case, |tally| tally.recovered += 1);
+        self.note_refused(case, names);
         let drops = case.facts.map_or(0, drops);
         *self.counted.entry(cause).or_default() += events(cause, case, names);
         *self
@@ -160,6 +161,11 @@ impl Ledger {
             .entry((cause, drops, delay_ms(case)))
             .or_default() += 1;
         self.list("recovered", cause, case, words::describe(case, names));
+    }
+
+    /// Notes what was refused of an attempt that stands, or stood.
+    fn note_refused(&mut self, case: &Case<'_>, names: &Names) {
+        self.refused_beside += case.facts.map_or(0, |facts| by_cookie(facts, names));
     }
 
     /// Books losses of which nothing but the number is known.
@@ -204,6 +210,20 @@ impl Ledger {
                 .map(|outcome| u64::from(outcome.settle_us)),
         });
     }
+}
+
+/// How many of an attempt's final ACKs were refused that brought a syncookie: seen in the function that refused them, or by where
+/// they were freed (`cookie_v4_check`).
+fn by_cookie(facts: &Facts, names: &Names) -> u64 {
+    let kinds = [ack_refusal::QUEUE_FULL_COOKIE, ack_refusal::NO_CHILD_COOKIE];
+    let refused = kinds.map(|kind| u64::from(facts.ack_refusals[kind]));
+    let freed = &facts.skb_drops[segment::ACK];
+    let at_listener = freed.flags & drop_flag::RX_LISTENER != 0;
+    let freed = match at_listener && names.drop_reason_name(freed) == "NO_SOCKET" {
+        true => u64::from(freed.count),
+        false => 0,
+    };
+    refused.iter().sum::<u64>() + freed
 }
 
 /// How many segments of the attempt were dropped, or sent again where no drop was seen.

@@ -103,13 +103,20 @@ pub(super) fn trouble_of_ack(facts: &Facts, context: &Context<'_>) -> Option<Tro
 fn another_unseen(facts: &Facts, segment: usize, drop: &SkbDrop, context: &Context<'_>) -> bool {
     let again = match segment {
         segment::SYN if !context.sight.syns => facts.syn_retransmits,
-        // A client answers each SYN-ACK.
-        segment::ACK if !context.sight.acks => facts.synack_retransmits,
+        // A client answers each SYN-ACK, until the answer to one of its ACKs resets it.
+        segment::ACK if !context.sight.acks && !was_answered(facts, drop, context) => {
+            facts.synack_retransmits
+        }
         _ => return false,
     };
     let arrived = u32::from(facts.server_established_ns != 0);
     let at_listener = drop.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) != 0;
     !at_listener && drop.count + arrived < 1 + u32::from(again)
+}
+
+/// Whether a segment met nobody, and its sender was told so.
+fn was_answered(facts: &Facts, drop: &SkbDrop, context: &Context<'_>) -> bool {
+    facts.client.resets_received > 0 && context.names.drop_reason_name(drop) == "NO_SOCKET"
 }
 
 /// Whether something dropped a SYN of the attempt and no condition was seen, ever.

@@ -243,3 +243,30 @@ fn what_a_listener_did_with_attempts_that_are_not_observable_may_have_raised_its
         "ListenDrops 30 >= 30 that may be of the 20 attempts that are not observable: agrees";
     assert_eq!(told(&ledger, &Stats::default(), &rises), [agrees]);
 }
+
+#[test]
+fn what_came_twice_at_once_may_have_been_refused_without_a_count() {
+    let mut stats = Stats {
+        ack_overflows: [5, 0],
+        ..Stats::default()
+    };
+    stats.syn_drops[syn_drop::NO_REQUEST] = 2;
+    let mut ledger = ledger(&[]);
+    ledger.refused_beside = 3;
+    let of = |ledger: &Ledger, delta| {
+        let rises = rises(&[(SERVER, "TcpExtListenDrops", delta)]);
+        told(ledger, &stats, &rises).pop().unwrap()
+    };
+    let explained = "2 SYNs + 5 final ACKs";
+    let agrees = format!("ListenDrops 7 = {explained}: agrees");
+    assert_eq!(of(&ledger, 7), agrees);
+    let twice = "that came twice, of 3 refused by syncookie of connections that stand and 2 SYNs that met no full queue";
+    let agrees = format!("ListenDrops 2 = {explained} + less 5 {twice}: agrees");
+    assert_eq!(of(&ledger, 2), agrees);
+    let differs = format!("ListenDrops 1 = {explained}: differs");
+    assert_eq!(of(&ledger, 1), differs);
+    // Those that were lost were not there twice.
+    ledger.lose_unnamed(Cause::NoRequestMemory, 1, "somewhere");
+    let differs = format!("ListenDrops 3 = {explained}: differs");
+    assert_eq!(of(&ledger, 3), differs);
+}

@@ -119,6 +119,25 @@ fn a_drop_on_the_way_decides_only_if_the_listener_can_have_dropped_nothing_unsee
 }
 
 #[test]
+fn an_ack_whose_answer_reset_the_client_was_its_last() {
+    let names = names();
+    let blind = Sight {
+        acks: false,
+        ..sight()
+    };
+    let context = Context {
+        sight: blind,
+        names: &names,
+    };
+    let mut facts = freed(segment::ACK, "NO_SOCKET", 0);
+    facts.synack_retransmits = 1;
+    let cause = |facts: &Facts| trouble(facts, &context).unwrap().cause;
+    assert_eq!(cause(&facts), Cause::NotObservable);
+    facts.client.resets_received = 1;
+    assert_eq!(cause(&facts), Cause::ListenerGone);
+}
+
+#[test]
 fn what_became_of_the_final_ack_decides_and_not_a_syn_ack_that_was_dropped_later() {
     let mut facts = freed(segment::ACK, "NETFILTER_DROP", 0);
     facts.synack_retransmits = 1;

@@ -11,6 +11,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("refused", [5, 17]),
     ("refused-kernel-ports", [5, 17]),
     ("refused-ipv6", [5, 17]),
+    ("listener-gone", [5, 17]),
     // consume_skb tells where from.
     ("qdisc-drop", [6, 5]),
     ("evidence-lost", [6, 5]),
@@ -34,7 +35,6 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
     ("stale-established-request", [6, 11]),
-    ("listener-gone", [6, 11]),
     ("listener-gone-reuseport", [6, 11]),
     ("time-wait-hit", [6, 11]),
     ("time-wait-hit-ipv6", [6, 11]),
