@@ -785,7 +785,8 @@ pub static TABLE: &[Row] = &[
         phase: FinalAck,
         title: "the server could not make the socket for it",
         what: "tcp_v4_syn_recv_sock() or its IPv6 twin returned NULL though the accept queue had room: no \
-               memory (tcp_create_openreq_child()), no route back, or no bind bucket to inherit.",
+               memory (tcp_create_openreq_child()), no route back, no bind bucket to inherit, or, by syncookie, the request of a \
+               later SYN under the same tuple (inet_ehash_nolisten(), which no counter tells).",
         client_sees: "half-open, then as accept-queue-full-ack",
         server_sees: "nothing",
         facts: &[
