@@ -43,6 +43,8 @@ pub(super) const SYN_RECV: u32 = 1 << state::SYN_RECV;
 /// Likewise.
 pub(super) const TIME_WAIT: u32 = 1 << state::TIME_WAIT;
 /// Likewise.
+pub(super) const CLOSE_WAIT: u32 = 1 << state::CLOSE_WAIT;
+/// Likewise.
 pub(super) const FIN_WAIT_2: u32 = 1 << state::FIN_WAIT2;
 
 /// The first source port that a client takes.

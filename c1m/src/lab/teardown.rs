@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Outcome,
-    bench::{Bench, FIN_WAIT_2, LISTEN, PORT, TIME_WAIT},
+    bench::{Bench, CLOSE_WAIT, FIN_WAIT_2, LISTEN, PORT, TIME_WAIT},
     foreign::{Foreign, connect},
     traced::Traced,
     truth::Truth,
@@ -25,6 +25,10 @@ pub(super) fn time_wait_overflow(bench: &mut Bench) -> anyhow::Result<Vec<Outcom
     bench.sysctl(None, "net.ipv4.tcp_max_tw_buckets", &buckets)?;
     let (mut server, traced, mut clients) = accepted(bench)?;
     server.close(CLOSED as usize);
+    // If their FINs crossed, clients would be in TIME_WAIT, too.
+    bench.until("the clients know", || {
+        Ok(bench.clients(CLOSE_WAIT)? == CLOSED)
+    })?;
     // The server closes what it accepted last.
     clients.truncate((ATTEMPTS - CLOSED) as usize);
     bench.until("the closed ones are gone, or in TIME_WAIT", || {

@@ -198,7 +198,7 @@ fn twice(counter: &Counter, ledger: &Ledger, stats: &Stats) -> Vec<Part> {
         "ListenDrops" if ledger.lost.contains_key(&Cause::NoRequestMemory) => vec![cookies],
         "ListenDrops" => {
             let syns = stats.syn_drops[syn_drop::NO_REQUEST] + stats.syn_drops[syn_drop::UNKNOWN];
-            vec![cookies, (syns, "SYNs that met no full queue")]
+            vec![cookies, (syns, "SYNs of which no full queue was seen")]
         }
         _ => Vec::new(),
     }

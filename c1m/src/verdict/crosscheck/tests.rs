@@ -260,7 +260,7 @@ fn what_came_twice_at_once_may_have_been_refused_without_a_count() {
     let explained = "2 SYNs + 5 final ACKs";
     let agrees = format!("ListenDrops 7 = {explained}: agrees");
     assert_eq!(of(&ledger, 7), agrees);
-    let twice = "that came twice, of 3 refused by syncookie of connections that stand and 2 SYNs that met no full queue";
+    let twice = "that came twice, of 3 refused by syncookie of connections that stand and 2 SYNs of which no full queue was seen";
     let agrees = format!("ListenDrops 2 = {explained} + less 5 {twice}: agrees");
     assert_eq!(of(&ledger, 2), agrees);
     let differs = format!("ListenDrops 1 = {explained}: differs");
