@@ -11,7 +11,6 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("refused", [5, 17]),
     ("refused-kernel-ports", [5, 17]),
     ("refused-ipv6", [5, 17]),
-    ("listener-gone", [5, 17]),
     // consume_skb tells where from.
     ("qdisc-drop", [6, 5]),
     ("evidence-lost", [6, 5]),
@@ -35,6 +34,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
     ("stale-established-request", [6, 11]),
+    ("listener-gone", [6, 11]),
     ("listener-gone-reuseport", [6, 11]),
     ("time-wait-hit", [6, 11]),
     ("time-wait-hit-ipv6", [6, 11]),
@@ -54,6 +54,9 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("ack-rejected-ipv6", [6, 15]),
     ("ack-rejected-deferred", [6, 11]),
 ];
+
+/// Of these, the ones that a slow machine makes exact before: an ACK that meets no socket is told if its SYN or SYN-ACK was sent again.
+pub(super) const MAY_BE_EXACT: &[&str] = &["listener-gone"];
 
 /// The kernel from which on a trampoline takes more than six arguments.
 pub(super) const TRAMPOLINE_OF_MANY: [u32; 2] = [6, 6];
