@@ -1,6 +1,6 @@
 //! Labs of final ACKs that meet a full accept queue: the client stands, the server knows nothing.
 
-use std::{cell::Cell, collections::HashSet};
+use std::{cell::Cell, collections::HashSet, ops::Range, thread::available_parallelism};
 
 use anyhow::{Context as _, ensure};
 use c1m_common::tuple::Tuple;
@@ -163,14 +163,20 @@ pub(super) fn burst_is_over(bench: &Bench, far: &Netns, attempts: u64) -> anyhow
     })
 }
 
-/// Waits until the accept queue has at least as many as it has places for, and says how many: two CPUs may both find the last
-/// one free, for nothing is locked between `sk_acceptq_is_full` and `inet_csk_reqsk_queue_add`.
+/// How many an accept queue with so many places takes: every CPU may find the last one free at once, for nothing is locked
+/// between `sk_acceptq_is_full` and `inet_csk_reqsk_queue_add`.
+pub(super) fn takes(places: u64) -> Range<u64> {
+    let cpus = available_parallelism().map_or(1, usize::from) as u64;
+    places..places + cpus
+}
+
+/// Waits until the accept queue has what it takes, and says how many that are.
 pub(super) fn filled(bench: &Bench, far: &Netns, places: u64) -> anyhow::Result<u64> {
     let queued = Cell::new(0);
     bench
         .until("the accept queue has what it takes", || {
             queued.set(bench.queued(far)?);
-            Ok(queued.get() >= places)
+            Ok(takes(places).contains(&queued.get()))
         })
         .with_context(|| format!("{} of {places} are in it", queued.get()))?;
     Ok(queued.get())

@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use super::{
     Outcome,
+    ack::takes,
     bench::{Bench, ESTABLISHED, PORT, SYN_SENT},
     foreign::Foreign,
     process::Place,
@@ -137,14 +138,14 @@ fn accept_queue_full_at(
     const ATTEMPTS: u64 = 30;
     let backlog = bench.backlog(16);
     // `sk_acceptq_is_full` compares with >.
-    let admitted = ATTEMPTS.min(u64::from(backlog) + 1);
+    let room = ATTEMPTS.min(u64::from(backlog) + 1);
     let mut server = Foreign::listen(None, target, backlog)?;
     // One after the other: in a burst, SYNs would find the queue as it is before the final ACKs of others reach it.
     let args = format!(
         "--target {target} --sources {source} --ips 1 --per-ip {ATTEMPTS} --in-flight 1 --timeout 300ms"
     );
     let mut traced = bench.traced_client(Place::default(), None, &args)?;
-    let admitted = accept_late(bench, &mut traced, &mut server, [ATTEMPTS, admitted])?;
+    let admitted = accept_late(bench, &mut traced, &mut server, [ATTEMPTS, room])?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let lost = ATTEMPTS - admitted.count;
@@ -177,7 +178,7 @@ pub(super) fn accept_late(
     })?;
     let queued = bench.queued(&bench.ns)?;
     ensure!(
-        queued >= room,
+        takes(room).contains(&queued),
         "the accept queue took {queued}, and has room for {room}"
     );
     let mut count = 0;

@@ -225,6 +225,13 @@ fn unseen(counter: &Counter, ledger: &Ledger, stats: &Stats, more: u64) -> Optio
     })
 }
 
+/// The parts that there are.
+fn in_words(parts: &[Part]) -> Vec<String> {
+    let some = parts.iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, what)| format!("{} {what}", thousands(*count)))
+        .collect()
+}
+
 /// Compares each counter that rows name with what the facts explain of it. Counters that did not move and had no
 /// reason to are left out, and of those that others raise too, the ones that no row needs. Where `sight` lacks what a
 /// listener drops, its counters may rise by more.
@@ -253,22 +260,13 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
         let explained = explained - doubled;
         let unseen = unseen(counter, ledger, stats, delta.saturating_sub(explained));
         let is_told = has_rows || counter.exactly.is_some() && (delta > 0 || explained > 0);
-        let mut made_of: Vec<String> = parts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{} {what}", thousands(*count)))
-            .chain(unseen.clone())
-            .collect();
+        let mut made_of = in_words(&parts);
+        made_of.extend(unseen.clone());
         if doubled > 0 {
-            let words: Vec<String> = twice
-                .iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(count, what)| format!("{} {what}", thousands(*count)))
-                .collect();
             made_of.push(format!(
                 "less {} that came twice, of {}",
                 thousands(doubled),
-                words.join(" and ")
+                in_words(&twice).join(" and ")
             ));
         }
         is_told.then(|| Crosscheck {
