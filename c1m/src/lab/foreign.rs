@@ -98,11 +98,15 @@ impl Foreign {
         for (index, connection) in self.held.iter().enumerate() {
             held.insert(connection.peer_addr()?, index);
         }
-        clients.sort_by_cached_key(|client| {
-            let own = SockRef::from(client).local_addr();
-            own.ok().and_then(|own| held.get(&own).copied())
+        let mut unreadable = Ok(());
+        clients.sort_by_cached_key(|client| match SockRef::from(client).local_addr() {
+            Ok(own) => held.get(&own).copied(),
+            Err(error) => {
+                unreadable = Err(error);
+                None
+            }
         });
-        Ok(())
+        unreadable
     }
 
     /// Sets an option of the listener.

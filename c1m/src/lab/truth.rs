@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{causes::Cause, report::record::Record};
+use crate::{
+    causes::Cause,
+    report::{record::Record, words},
+};
 
 /// What a record must say, to the last connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +129,9 @@ fn crosschecks(record: &Record) -> Vec<String> {
     for check in record.crosscheck.iter().filter(|check| !check.agrees()) {
         wrong.push(format!(
             "{} rose by {}, and the facts explain {}",
-            check.counter, check.delta, check.explained
+            check.counter,
+            check.delta,
+            words::explained(check)
         ));
     }
     let named = record
@@ -188,6 +193,7 @@ mod tests {
                 delta: count,
                 explained: count,
                 at_least: true,
+                uncounted_at_most: 0,
                 made_of: String::new(),
             })
         };

@@ -223,7 +223,8 @@ fn by_cookie(facts: &Facts, names: &Names) -> u64 {
         true => u64::from(freed.count),
         false => 0,
     };
-    refused.iter().sum::<u64>() + freed
+    // The same ones, where both are seen.
+    refused.iter().sum::<u64>().max(freed)
 }
 
 /// How many segments of the attempt were dropped, or sent again where no drop was seen.
@@ -282,5 +283,35 @@ fn place(cause: Cause, case: &Case<'_>) -> String {
                 source => source.to_string(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use c1m_common::fact::SkbDrop;
+
+    use super::*;
+
+    #[test]
+    fn an_ack_by_syncookie_is_counted_once_by_whichever_hook_saw_its_end() {
+        let names = Names::of_drops(&[(2, "NO_SOCKET"), (3, "TCP_LISTEN_OVERFLOW")]);
+        let freed = |reason, flags| {
+            let mut facts = Facts::default();
+            facts.skb_drops[segment::ACK] = SkbDrop {
+                count: 2,
+                reason,
+                flags,
+                ..SkbDrop::default()
+            };
+            facts
+        };
+        let mut seen = freed(2, drop_flag::RX_LISTENER);
+        assert_eq!(by_cookie(&seen, &names), 2);
+        seen.ack_refusals[ack_refusal::QUEUE_FULL_COOKIE] = 2;
+        seen.ack_refusals[ack_refusal::NO_CHILD_COOKIE] = 1;
+        assert_eq!(by_cookie(&seen, &names), 3);
+        // Where nobody listens, and what a request's listener refused.
+        assert_eq!(by_cookie(&freed(2, 0), &names), 0);
+        assert_eq!(by_cookie(&freed(3, drop_flag::RX_LISTENER), &names), 0);
     }
 }

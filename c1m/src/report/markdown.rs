@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     record::{CauseCount, Crosscheck, Detail, Record, Share},
     text::{clean, delay, thousands},
-    words::{big, blind, closing, duration, imbalance, recoveries, step, title},
+    words::{big, blind, closing, duration, explained, imbalance, recoveries, step, title},
 };
 
 /// The page. Every text of the record is escaped.
@@ -148,7 +148,7 @@ fn crosscheck(out: &mut String, checks: &[Crosscheck]) -> std::fmt::Result {
             text(&check.at),
             thousands(check.delta),
             if check.at_least { "at least " } else { "" },
-            thousands(check.explained),
+            explained(check),
             text(&check.made_of),
             if check.agrees() {
                 "agrees"

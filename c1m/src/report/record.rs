@@ -183,14 +183,23 @@ pub struct Crosscheck {
     /// Whether others may have raised it, too: then only a counter below `explained` is a disagreement.
     #[serde(default)]
     pub at_least: bool,
+    /// How many of `explained` the kernel may have left uncounted, at most: only a counter below the rest is a
+    /// disagreement.
+    #[serde(default)]
+    pub uncounted_at_most: u64,
     /// What the explained part is made of.
     pub made_of: String,
 }
 
 impl Crosscheck {
+    /// How far the counter rose at least, by the facts.
+    pub fn least(&self) -> u64 {
+        self.explained.saturating_sub(self.uncounted_at_most)
+    }
+
     /// Whether host and table agree.
     pub fn agrees(&self) -> bool {
-        self.delta == self.explained || self.at_least && self.delta > self.explained
+        self.delta >= self.least() && (self.at_least || self.delta <= self.explained)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    record::{Record, Step},
+    record::{Crosscheck, Record, Step},
     text::{clean, thousands},
 };
 use crate::causes::{Cause, TABLE};
@@ -38,6 +38,15 @@ pub fn imbalance(record: &Record) -> Option<String> {
         thousands(record.closed),
         thousands(record.lost),
     ))
+}
+
+/// How much of a counter's rise the facts explain: a number, or the least and the most.
+pub fn explained(check: &Crosscheck) -> String {
+    let most = thousands(check.explained);
+    match check.uncounted_at_most {
+        0 => most,
+        _ => format!("{} to {most}", thousands(check.least())),
+    }
 }
 
 /// The closing rows that a record counts without a row of their own: count and cause.

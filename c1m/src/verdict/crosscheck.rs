@@ -185,8 +185,8 @@ pub fn events(cause: Cause, case: &Case<'_>, names: &Names) -> u64 {
     u64::from(is_certain)
 }
 
-/// What may have come twice: the second is dropped without a count where another CPU takes the first at that moment. Of final ACKs
-/// by syncookie see [`Ledger::refused_beside`]; a SYN finds the request of the first in the hash
+/// What may have come twice: the second is dropped without a count where another CPU takes the first at that moment.
+/// Of final ACKs by syncookie see [`Ledger::refused_beside`]; a SYN finds the request of the first in the hash
 /// (`inet_csk_reqsk_queue_hash_add`), and its attempt is not lost to that.
 fn twice(counter: &Counter, ledger: &Ledger, stats: &Stats) -> Vec<Part> {
     let cookies = (
@@ -225,6 +225,10 @@ fn unseen(counter: &Counter, ledger: &Ledger, stats: &Stats, more: u64) -> Optio
     })
 }
 
+fn sum(parts: &[Part]) -> u64 {
+    parts.iter().map(|(count, _)| count).sum()
+}
+
 /// The parts that there are.
 fn in_words(parts: &[Part]) -> Vec<String> {
     let some = parts.iter().filter(|(count, _)| *count > 0);
@@ -250,24 +254,16 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             Some(exactly) => exactly(stats, ledger),
             None => of_rows,
         };
-        let explained: u64 = parts.iter().map(|(count, _)| count).sum();
+        let explained = sum(&parts);
         let twice = twice(counter, ledger, stats);
-        let most: u64 = twice.iter().map(|(count, _)| count).sum();
-        let doubled = match explained.checked_sub(delta) {
-            Some(more) if more <= most => more,
-            _ => 0,
-        };
-        let explained = explained - doubled;
         let unseen = unseen(counter, ledger, stats, delta.saturating_sub(explained));
         let is_told = has_rows || counter.exactly.is_some() && (delta > 0 || explained > 0);
         let mut made_of = in_words(&parts);
         made_of.extend(unseen.clone());
-        if doubled > 0 {
-            made_of.push(format!(
-                "less {} that came twice, of {}",
-                thousands(doubled),
-                in_words(&twice).join(" and ")
-            ));
+        let mut made_of = made_of.join(" + ");
+        if delta < explained && sum(&twice) > 0 {
+            let twice = in_words(&twice).join(" and ");
+            made_of.push_str(&format!(", of which {twice} may have come twice"));
         }
         is_told.then(|| Crosscheck {
             counter: counter.name.to_owned(),
@@ -275,7 +271,8 @@ pub fn crosscheck(ledger: &Ledger, stats: &Stats, rises: &Rises, sight: &Sight) 
             delta,
             explained,
             at_least: counter.exactly.is_none() || !sees_listener || unseen.is_some(),
-            made_of: made_of.join(" + "),
+            uncounted_at_most: sum(&twice).min(explained),
+            made_of,
         })
     };
     COUNTERS.iter().filter_map(compare).collect()

@@ -185,6 +185,7 @@ pub(crate) fn lossy() -> Record {
         delta,
         explained,
         at_least: false,
+        uncounted_at_most: 0,
         made_of: made_of.to_owned(),
     };
     Record {
@@ -226,6 +227,16 @@ pub(crate) fn lossy() -> Record {
                 at: "host".to_owned(),
                 at_least: true,
                 ..counter("softnet dropped", 9, 4, "4 cpu-backlog")
+            },
+            Crosscheck {
+                uncounted_at_most: 2,
+                ..counter(
+                    "ListenDrops",
+                    3_642,
+                    3_643,
+                    "512 final ACKs + 3,131 SYNs, of which 2 refused by syncookie of connections that stand may have \
+                     come twice",
+                )
             },
         ],
         attempts: vec![

@@ -83,6 +83,7 @@ pub(super) fn crosscheck(record: &Record) -> Markup {
                         td.n data-label="rose by" { (count(&format!("{path}/delta"), check.delta)) }
                         td.n data-label="explained" {
                             @if check.at_least { "≥ " }
+                            @if check.uncounted_at_most > 0 { (thousands(check.least())) " to " }
                             (count(&format!("{path}/explained"), check.explained))
                         }
                         td { (clean(&check.made_of)) }

@@ -1,5 +1,7 @@
 //! What stands under the loss table: recoveries, the cross-check, rates and states, and what could be seen.
 
+use std::cmp::Ordering;
+
 use super::{Page, Style};
 use crate::report::{
     record::Record,
@@ -45,7 +47,11 @@ pub(super) fn crosscheck(page: &mut Page, record: &Record) {
                     format!("{} +{}", clean(&check.counter), thousands(delta))
                 }
                 (delta, of) => {
-                    let sign = if delta == check.explained { "=" } else { "≥" };
+                    let sign = match delta.cmp(&check.explained) {
+                        Ordering::Less => "≤",
+                        Ordering::Equal => "=",
+                        Ordering::Greater => "≥",
+                    };
                     format!(
                         "{} +{} {sign} {of}",
                         clean(&check.counter),
@@ -62,10 +68,7 @@ pub(super) fn crosscheck(page: &mut Page, record: &Record) {
                 check.delta - check.explained,
                 "on the host than in the table",
             ),
-            false => (
-                check.explained - check.delta,
-                "in the table than on the host",
-            ),
+            false => (check.least() - check.delta, "in the table than on the host"),
         };
         let whose = match check.at.as_str() {
             "client" => " (the client's namespace)",
@@ -80,7 +83,7 @@ pub(super) fn crosscheck(page: &mut Page, record: &Record) {
             "cross-check DIFFERS: {}{whose} rose by {}, the facts explain {}{of}: {} more {side}",
             clean(&check.counter),
             thousands(check.delta),
-            thousands(check.explained),
+            words::explained(check),
             thousands(more),
         );
         page.hang(2, &text, Some(Style::Alarm));
