@@ -168,6 +168,8 @@ pub(crate) struct Request {
     pub(crate) answered: u32,
     /// The [`syn_drop`](c1m_common::fact::syn_drop) class, if a function told it; else their count.
     pub(crate) class: u32,
+    /// Whether the accept queue was full just before it was looked at.
+    pub(crate) was_full: u64,
 }
 
 /// A child under way.
@@ -179,7 +181,7 @@ pub(crate) struct Child {
     pub(crate) ack: u64,
     /// Whether there is no request that it would belong to: it brought a syncookie.
     pub(crate) by_cookie: u64,
-    /// Whether the accept queue was full just before it was looked at; none can tell but the function's entry.
+    /// Whether the accept queue was full just before it was looked at.
     pub(crate) was_full: u64,
 }
 

@@ -2,8 +2,8 @@
 //! was sent, and the listener that was chosen is known.
 
 use aya_ebpf::{
-    macros::{fexit, kprobe, kretprobe},
-    programs::{FExitContext, ProbeContext, RetProbeContext},
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use c1m_common::{
     config::phase,
@@ -43,7 +43,15 @@ fn conn_request(args: &impl Arguments) -> Option<()> {
     request.syn = args.pointer(3).0;
     request.answered = 0;
     request.class = syn_drop::COUNT as u32;
+    request.was_full = was_full(Ptr(request.listener));
     Some(())
+}
+
+/// Whether a listener's accept queue is full, for the function's return: until then all that waits may be accepted, for
+/// a virtual CPU can stand still in between.
+#[inline(always)]
+fn was_full(listener: Ptr) -> u64 {
+    u64::from(listeners::is_full(listener) == Some(true))
 }
 
 // `struct sk_buff *tcp_make_synack(const struct sock *sk, struct dst_entry *dst, struct request_sock *req, …)`: on
@@ -136,9 +144,12 @@ fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: 
     let queue = &mut window.tally.queue;
     let seen = classify(listener, queue);
     queue.listeners = 1;
-    let class = match window.request.class as usize {
-        syn_drop::COUNT => seen,
-        told => told,
+    let class = match (window.request.class as usize, seen) {
+        // Only this is asked before.
+        (syn_drop::COUNT, syn_drop::SYN_QUEUE_FULL) => seen,
+        (syn_drop::COUNT, _) if window.request.was_full != 0 => syn_drop::ACCEPT_QUEUE_FULL,
+        (syn_drop::COUNT, _) => seen,
+        (told, _) => told,
     };
     count_syn_drop(stats()?, class);
     let facts = entry_of(tuple, sequence, hook::REQUEST)?;
@@ -149,15 +160,21 @@ fn syn_was_dropped(window: &mut Window, listener: Ptr, tuple: &Tuple, sequence: 
 // `struct sock *tcp_v4_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
 // struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req [, callback])`, and its IPv6 twin, which
 // calls it for a mapped address.
-/// Entry, for the return that tells no arguments.
-#[kprobe]
-pub(crate) fn k_syn_recv_sock(ctx: ProbeContext) -> u32 {
-    if let Some(window) = window() {
-        window.child = child(&ctx);
-        let full = listeners::is_full(Ptr(window.child.listener));
-        window.child.was_full = u64::from(full == Some(true));
-    }
+at_entry!(k_syn_recv_sock, f_syn_recv_sock_v4, syn_recv_sock);
+
+/// The entry of `tcp_v6_syn_recv_sock`.
+#[fentry]
+pub(crate) fn f_syn_recv_sock_v6(ctx: FEntryContext) -> i32 {
+    let _ = syn_recv_sock(&ctx);
     0
+}
+
+#[inline(always)]
+fn syn_recv_sock(args: &impl Arguments) -> Option<()> {
+    let window = window()?;
+    window.child = child(args);
+    window.child.was_full = was_full(Ptr(window.child.listener));
+    Some(())
 }
 
 #[inline(always)]
@@ -202,7 +219,12 @@ fn child_made(ctx: &FExitContext, args: u32) -> Option<()> {
         return None;
     }
     let window = window()?;
+    let entered = &window.child;
+    let (ack, was_full) = (entered.ack, entered.was_full);
     window.child = child(ctx);
+    if window.child.ack == ack {
+        window.child.was_full = was_full;
+    }
     no_child(window)
 }
 
@@ -227,7 +249,7 @@ fn no_child(window: &mut Window) -> Option<()> {
     let mut queue = NO_QUEUE;
     listeners::queue(listener, &mut queue)?;
     queue.listeners = 1;
-    // It is read after it was found full: one accept may have come in between, or more, if the entry did not tell.
+    // It is read after it was found full: one accept may have come in between, or more, if the entry was not seen.
     let full = child.was_full != 0 || queue.accept_queue >= queue.accept_limit;
     let by_cookie = child.by_cookie != 0;
     let stats = stats()?;

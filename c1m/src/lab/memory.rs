@@ -59,11 +59,15 @@ fn close_under(bench: &mut Bench, scarce: Scarce) -> anyhow::Result<Vec<Outcome>
     })?;
     traced.interrupt()?;
     let run = traced.finish(bench)?;
-    let lost = [
-        ("memory-pressure", PER_SOURCE),
-        ("closed-by-server", ORDERLY),
-    ];
-    let truth = Truth::of(all, &lost);
+    // With memory enough the server just closes them.
+    let lost: &[_] = match bench.is_fixed() {
+        true => &[("closed-by-server", ORDERLY + PER_SOURCE)],
+        false => &[
+            ("memory-pressure", PER_SOURCE),
+            ("closed-by-server", ORDERLY),
+        ],
+    };
+    let truth = Truth::of(all, lost);
     Ok(vec![Outcome { truth, run }])
 }
 
@@ -84,7 +88,8 @@ fn aborted(route: &Route) -> anyhow::Result<u64> {
 }
 
 /// Connections to another port, closed one by one until the kernel finds that orphans are too many: it counts them
-/// ten times a second.
+/// ten times a second. Their clients acknowledge the end and hold on: an orphan that had to send its FIN again would be
+/// given up for the same reason, and soon there would be none.
 struct Earlier {
     server: Foreign,
     _clients: Vec<socket2::Socket>,
@@ -94,10 +99,12 @@ impl Earlier {
     const COUNT: usize = 60;
 
     fn open(bench: &Bench, route: &Route) -> anyhow::Result<Self> {
+        // Longer than TIME_WAIT, and an orphan in FIN_WAIT_2 remains a socket (`tcp_rcv_state_process`).
+        bench.sysctl(Some(&route.far), "net.ipv4.tcp_fin_timeout", "120")?;
         let target = ([10, 9, 2, 2], PORT + 1).into();
         let mut server = Foreign::listen(Some(&route.far), target, 1024)?;
         let clients = (0..Self::COUNT)
-            .map(|_| connect_from(([10, 9, 1, 1], 0).into(), target))
+            .map(|_| connect_from(([10, 9, 1, 2], 0).into(), target))
             .collect::<anyhow::Result<Vec<_>>>()?;
         bench.until("the earlier connections are accepted", || {
             Ok(server.accept(Self::COUNT)? == Self::COUNT)

@@ -128,13 +128,18 @@ pub static HOOKS: &[Hook] = &[
         fact: Fact::AckRefusals,
         backend: Backend::Fentry,
         parts: &[
+            part("f_syn_recv_sock_v4", Point::Fentry("tcp_v4_syn_recv_sock")),
             part("fx_syn_recv_sock_v4", Point::Fexit("tcp_v4_syn_recv_sock")),
+            optional(part(
+                "f_syn_recv_sock_v6",
+                Point::Fentry("tcp_v6_syn_recv_sock"),
+            )),
             optional(part(
                 "fx_syn_recv_sock_v6",
                 Point::Fexit("tcp_v6_syn_recv_sock"),
             )),
         ],
-        cost: Cost::PerConnection(1),
+        cost: Cost::PerConnection(2),
         without: "final ACKs that a listener refused",
     },
     Hook {
