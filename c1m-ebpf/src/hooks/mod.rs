@@ -18,6 +18,7 @@ mod retransmit;
 mod ring;
 mod state;
 mod teardown;
+mod timer;
 mod transition;
 mod twin;
 
