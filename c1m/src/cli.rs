@@ -299,6 +299,9 @@ pub struct TraceArgs {
     /// Show what the kernel side says of listeners that come and go
     #[arg(long, short)]
     pub verbose: bool,
+    /// Load the programs while no other tracer with this option does (labs side by side)
+    #[arg(long, hide = true)]
+    pub in_turn: bool,
     /// What to run: `server …`, `client …` or any other command with its arguments
     #[arg(last = true)]
     pub workload: Vec<String>,

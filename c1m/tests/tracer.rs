@@ -38,6 +38,7 @@ fn start(namespace: &Netns) -> Tracer {
         foreign: false,
         backend: None,
         verbose: false,
+        in_turn: false,
     };
     let mut tracer = Tracer::start(filter).unwrap();
     let missing = |fact| !tracer.choice.has(fact);

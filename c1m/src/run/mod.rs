@@ -93,6 +93,7 @@ fn filter(
         foreign: false,
         backend: trace.and_then(|trace| trace.hooks.forced()),
         verbose: trace.is_some_and(|trace| trace.verbose),
+        in_turn: trace.is_some_and(|trace| trace.in_turn),
     })
 }
 

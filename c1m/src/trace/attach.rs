@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     os::fd::{AsFd as _, AsRawFd as _},
     sync::Mutex,
     time::{Duration, Instant},
@@ -53,6 +53,8 @@ pub struct Filter {
     pub backend: Option<Backend>,
     /// Whether to show what the kernel side says.
     pub verbose: bool,
+    /// Whether to load while no other tracer does that is to do so in turn.
+    pub in_turn: bool,
 }
 
 impl Filter {
@@ -108,6 +110,8 @@ pub struct Tracer {
 impl Tracer {
     /// Loads and attaches everything; nothing is counted yet. Errors are one sentence each.
     pub fn start(filter: Filter) -> anyhow::Result<Self> {
+        // Until it returns.
+        let _turn = filter.in_turn.then(turn).transpose()?;
         let begun = Instant::now();
         preflight::check()?;
         filter.check()?;
@@ -261,6 +265,13 @@ fn read_kernel() -> anyhow::Result<(KernelTypes, Symbols, EbpfLoader<'static>)> 
 }
 
 /// The object's maps, and its programs with all that they are told once.
+/// Waits until no other process has a turn of this program's file: it has one as long as it keeps what is returned.
+fn turn() -> anyhow::Result<File> {
+    let own = File::open("/proc/self/exe").context("cannot open this program's file")?;
+    own.lock().context("cannot wait for a turn")?;
+    Ok(own)
+}
+
 fn load_object(
     loading: EbpfLoader<'_>,
     filter: &Filter,

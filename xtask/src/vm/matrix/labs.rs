@@ -26,7 +26,6 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("accept-queue-full-syn-shared", [6, 5]),
     ("accept-queue-full-syn-shared-ipv6", [6, 5]),
     ("mixed", [6, 5]),
-    ("random", [6, 5]),
     // kfree_skb tells the receiving socket.
     ("netfilter-in-ack", [6, 11]),
     ("bad-segment-minttl", [6, 11]),
@@ -47,6 +46,8 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     // A drop of a rule and one of conntrack look alike, and a SYN that was not answered may be one whose answer was not
     // seen.
     ("conntrack-full", NEVER),
+    // The listener's queue is read when the SYN is freed: another CPU may have accepted all of it by then.
+    ("random", NEVER),
     ("no-request-memory", NEVER),
     // tcp_check_req tells a reason.
     ("child-failed", [6, 15]),
@@ -55,8 +56,9 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("ack-rejected-deferred", [6, 11]),
 ];
 
-/// Of these, the ones that a slow machine makes exact before: an ACK that meets no socket is told if its SYN or SYN-ACK was sent again.
-pub(super) const MAY_BE_EXACT: &[&str] = &["listener-gone"];
+/// Of these, the ones that may be exact all the same, as the time went: an ACK that meets no socket is told if its SYN or SYN-ACK
+/// was sent again, and `random` is exact unless a CPU stands still just then.
+pub(super) const MAY_BE_EXACT: &[&str] = &["listener-gone", "random"];
 
 /// The kernel from which on a trampoline takes more than six arguments.
 pub(super) const TRAMPOLINE_OF_MANY: [u32; 2] = [6, 6];
