@@ -174,6 +174,11 @@ impl Process {
             .filter_map(|pid| pid.parse().ok())
             .collect()
     }
+
+    /// How many connections its workers have open.
+    pub(crate) fn held(&self) -> u64 {
+        self.workers().into_iter().filter_map(held_by).sum()
+    }
 }
 
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
@@ -204,7 +209,7 @@ pub(crate) struct Server {
 impl Server {
     /// How many connections its workers have open.
     pub(crate) fn held(&self) -> u64 {
-        self.process.workers().into_iter().filter_map(held_by).sum()
+        self.process.held()
     }
 
     pub(crate) fn wait_held(&self, held: u64) {

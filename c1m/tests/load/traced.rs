@@ -96,18 +96,16 @@ fn a_killed_worker_takes_exactly_its_connections_in_both_views() {
         "client",
         &["--", "client", "--connections", "600", "--hold", "10m"],
     );
-    let held = |traced: &Traced| -> u64 {
-        let workers = traced.process.workers();
-        workers.into_iter().filter_map(held_by).sum()
-    };
-    until("600 are held", || (held(&server) == 600).then_some(()));
+    until("600 are held", || {
+        (server.process.held() == 600).then_some(())
+    });
     let victim = server.process.workers()[0];
     let lost = held_by(victim).expect("it runs");
     assert!(lost > 0);
     signal(victim, Signal::KILL);
     // A worker that ends has no files to be counted before they are closed: only the client knows.
     until("the client has read every end", || {
-        (held(&client) == 600 - lost).then_some(())
+        (client.process.held() == 600 - lost).then_some(())
     });
     let (status, seen) = client.stop(Signal::INT);
     assert_eq!(
