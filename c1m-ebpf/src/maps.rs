@@ -179,6 +179,8 @@ pub(crate) struct Child {
     pub(crate) listener: u64,
     /// The ACK.
     pub(crate) ack: u64,
+    /// The request, one made of a syncookie included.
+    pub(crate) request: u64,
     /// Whether there is no request that it would belong to: it brought a syncookie.
     pub(crate) by_cookie: u64,
     /// Whether the accept queue was full just before it was looked at.

@@ -300,6 +300,20 @@ fn syn_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Option
     Some(())
 }
 
+/// Whether a listener freed an ACK because its accept queue had no room. Kernels that name it but not yet this reason give none:
+/// there the queue tells it from others without one.
+#[inline(always)]
+fn is_overflow(drop: &SkbDrop) -> bool {
+    let reason = u32::from(drop.reason);
+    match drop.flags & drop_flag::NO_REASON {
+        0 => reason == config!(reason_listen_overflow) || reason == config!(reason_no_socket),
+        _ => drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0,
+    }
+}
+
+/// The most data that a SYN-ACK has room for: its window is not scaled.
+const REQUEST_WINDOW_MAX: u32 = 65_535;
+
 /// A client's segment with ACK.
 struct Ack {
     /// The sequence number that the SYN must have had, if this is the first after it.
@@ -334,29 +348,32 @@ fn ack_freed(
     if !for_listener && !ack.bare {
         return None;
     }
-    let reason = u32::from(drop.reason);
     let facts = if !for_listener && is_without_socket(drop) {
         // After a connection's end, stray ACKs are usual; the reset that answers them has its own hook.
         existing(tuple)?
     } else {
         entry(tuple, hook::DROP)?
     };
+    let overflows = for_listener && is_overflow(drop);
     if facts.generation == 0 {
         facts.generation = ack.syn_sequence;
-    } else if facts.generation != ack.syn_sequence {
+    }
+    // A client that has sent data answers a SYN-ACK by a later number, within what that had room for.
+    let sent_before = ack.syn_sequence.wrapping_sub(facts.generation);
+    if sent_before != 0 && !(overflows && sent_before <= REQUEST_WINDOW_MAX) {
         // Not the handshake's: later in the life of the connection, or of an earlier one.
         return None;
     }
-    // A listener says the same to an ACK whose request is gone as to one without a valid syncookie: what was dropped on the way
-    // before decided.
+    // A listener says the same to an ACK whose request is gone as to one without a valid syncookie: what was dropped before
+    // decided, on the way or because the queue was full.
     let earlier = &facts.skb_drops[kind::ACK];
-    let on_the_way =
-        earlier.count > 0 && earlier.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) == 0;
-    if on_the_way && !full && drop.flags & drop_flag::RX_LISTENER != 0 {
+    let on_the_way = earlier.flags & (drop_flag::RX_LISTENER | drop_flag::RX_REQUEST) == 0;
+    let is_decided = earlier.count > 0 && (on_the_way || is_overflow(earlier));
+    if is_decided && !overflows && drop.flags & drop_flag::RX_LISTENER != 0 {
         return None;
     }
-    if for_listener && full {
-        let by_cookie = reason != config!(reason_listen_overflow);
+    if overflows && full {
+        let by_cookie = u32::from(drop.reason) != config!(reason_listen_overflow);
         stats()?.ack_overflows[usize::from(by_cookie)] += 1;
     }
     if receiver.queue.listeners != 0 {

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use c1m_common::{
     config::phase,
-    fact::{ack_refusal, syn_drop},
+    fact::{Facts, ack_refusal, syn_drop},
     state::LISTEN,
     stats::hook,
     tuple::Tuple,
@@ -182,6 +182,7 @@ fn child(args: &impl Arguments) -> Child {
     Child {
         listener: args.pointer(0).0,
         ack: args.pointer(1).0,
+        request: args.pointer(2).0,
         by_cookie: u64::from(args.pointer(4).is_null()),
         was_full: 0,
     }
@@ -263,8 +264,7 @@ fn no_child(window: &mut Window) -> Option<()> {
         true => stats.ack_overflows[usize::from(by_cookie)] += 1,
         false => stats.ack_failures += 1,
     }
-    // The ACK's number is one above the SYN's, also if it brings data.
-    let facts = entry_of_answer(&tuple, header.sequence.wrapping_sub(1), hook::CHILD)?;
+    let facts = entry_of_request(&tuple, Ptr(child.request))?;
     ack_refused(facts, kind, &queue);
     Some(())
 }
@@ -338,10 +338,16 @@ fn check_failed(window: &mut Window) -> Option<()> {
     listeners::queue(listener, &mut queue)?;
     queue.listeners = 1;
     *refused = segment.0;
-    let facts = match Ptr(check.request).read(offset!(rcv_isn)).unwrap_or(0) {
-        0 => entry(&tuple, hook::CHILD)?,
-        sequence => entry_of_answer(&tuple, sequence, hook::CHILD)?,
-    };
+    let facts = entry_of_request(&tuple, Ptr(check.request))?;
     ack_refused(facts, kind, &queue);
     Some(())
+}
+
+/// The entry of the attempt that a request is for. An ACK does not tell: it has another number if its client has sent data before.
+#[inline(always)]
+fn entry_of_request(tuple: &Tuple, request: Ptr) -> Option<&'static mut Facts> {
+    match request.read(offset!(rcv_isn)).unwrap_or(0) {
+        0 => entry(tuple, hook::CHILD),
+        sequence => entry_of_answer(tuple, sequence, hook::CHILD),
+    }
 }

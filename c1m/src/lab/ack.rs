@@ -7,8 +7,8 @@ use c1m_common::tuple::Tuple;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, OWN_HARDWARE, PORT, SYN_SENT},
-    foreign::{Foreign, connect},
+    bench::{Bench, ESTABLISHED, FIRST_PORT, OWN_HARDWARE, PORT, SYN_SENT},
+    foreign::{Foreign, connect, connect_from},
     process::Place,
     traced::Traced,
     truth::Truth,
@@ -72,6 +72,58 @@ fn overflow(bench: &mut Bench, cause: &'static str) -> anyhow::Result<Vec<Outcom
     traced.interrupt()?;
     let run = traced.finish(bench)?;
     let truth = Truth::of(2 * PER_SOURCE, &[(cause, QUEUE + PER_SOURCE - admitted)]);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// The clients of held-back final ACKs send data, too: it brings the ACK again for as long as TCP tries. When their requests are
+/// gone the listener answers with an RST, by which they learn of it.
+pub(super) fn accept_queue_full_ack_late(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const BACKLOG: u32 = 32;
+    const QUEUE: u64 = BACKLOG as u64 + 1;
+    /// Fewer than half the backlog, as above.
+    const LATE: u16 = 12;
+    let backlog = bench.backlog(BACKLOG);
+    let late = u64::from(LATE);
+    let admitted = (QUEUE + late).min(u64::from(backlog) + 1);
+    let refused = QUEUE + late - admitted;
+    bench.sysctl(None, "net.ipv4.tcp_syncookies", "0")?;
+    bench.sysctl(None, "net.ipv4.tcp_max_syn_backlog", "4096")?;
+    // Gone after 7 s.
+    bench.sysctl(None, "net.ipv4.tcp_synack_retries", "2")?;
+    bench.drop_packets(
+        "ip saddr 127.0.1.1 tcp dport 8000 tcp flags & (fin|syn|rst|psh|ack) == ack",
+    )?;
+    let target = ([127, 0, 0, 1], PORT).into();
+    let mut server = Foreign::listen(None, target, backlog)?;
+    let traced = bench.traced_port(None)?;
+    let from = |nth| connect_from(([127, 0, 1, 1], FIRST_PORT + nth).into(), target);
+    let clients: Vec<_> = (0..LATE).map(from).collect::<anyhow::Result<_>>()?;
+    let _fillers = connect(target, QUEUE as usize)?;
+    ensure!(
+        bench.requests(&bench.ns)? == late && bench.queued(&bench.ns)? == QUEUE,
+        "the lab's clients were too slow, and requests are gone"
+    );
+    bench.pass_all()?;
+    let before = Counters::read(&bench.ns)?;
+    for client in &clients {
+        client.send(b"a request")?;
+    }
+    bench.until("the data of those beyond the queue met it", || {
+        let overflows = "TcpExtListenOverflows";
+        let now = Counters::read(&bench.ns)?.get(overflows);
+        Ok(now - before.get(overflows) >= refused)
+    })?;
+    bench.until("their requests are gone, and they are reset", || {
+        let stand = bench.clients(ESTABLISHED)?;
+        Ok(bench.requests(&bench.ns)? == 0 && stand == admitted)
+    })?;
+    bench.until("the queue is accepted", || {
+        Ok(server.accept(admitted as usize)? == admitted as usize)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    let mut truth = Truth::of(QUEUE + late, &[("accept-queue-full-ack", refused)]);
+    truth.recovered = admitted - QUEUE;
     Ok(vec![Outcome { truth, run }])
 }
 

@@ -398,9 +398,15 @@ pub static LABS: &[Lab] = &[
         run: ack::accept_queue_full_ack,
     },
     Lab {
+        name: "accept-queue-full-ack-late",
+        cause: "accept-queue-full-ack",
+        about: "the same, and the clients send until their requests are gone: the listener resets them at last",
+        run: ack::accept_queue_full_ack_late,
+    },
+    Lab {
         name: "accept-queue-full-reset",
         cause: "accept-queue-full-reset",
-        about: "the same with tcp_abort_on_overflow: such an ACK is answered by a reset",
+        about: "with tcp_abort_on_overflow: such an ACK is answered by a reset",
         run: ack::accept_queue_full_reset,
     },
     Lab {

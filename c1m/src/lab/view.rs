@@ -24,6 +24,7 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
     ("time-wait-overflow", ALREADY),
     ("fin-wait-2-timeout", ALREADY),
     ("server-exited-mptcp", ALREADY),
+    ("accept-queue-full-ack-late", ALREADY),
     (
         "ack-rejected-deferred",
         "others of the lab's own connect to its server, too",

@@ -1,7 +1,7 @@
 //! The client's view: our own client recorded what became of every attempt; facts and census say why.
 
 use c1m_common::{
-    fact::{Facts, segment},
+    fact::{Facts, drop_flag, segment},
     state::{ESTABLISHED, SYN_SENT},
 };
 
@@ -46,11 +46,24 @@ pub fn judge_client(attempt: &Attempt<'_>, context: &Context<'_>) -> Verdict {
     }
 }
 
-/// Its worker died. What had dropped its SYN until then decided, as for one that is given up.
+/// Its worker died. What had dropped its SYN until then decided, as for one that is given up; or, where the server never had the
+/// connection, what its listener had refused.
 fn worker_died(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
-    let facts = attempt.facts.filter(|facts| facts.client.from == SYN_SENT);
-    let dropped = facts.and_then(|facts| trouble(facts, context));
+    let dropped = attempt.facts.and_then(|facts| match facts.client.from {
+        SYN_SENT => trouble(facts, context),
+        _ if refused_by_listener(facts) => trouble_of_ack(facts, context),
+        _ => None,
+    });
     dropped.map_or(Cause::ClientExited, |trouble| trouble.cause)
+}
+
+/// Whether a listener refused the final ACK, and the server's end never was established. A drop on the way may belong to the later
+/// life of a connection that stood.
+fn refused_by_listener(facts: &Facts) -> bool {
+    let freed = &facts.skb_drops[segment::ACK];
+    let refused = facts.ack_refusals.iter().any(|&count| count > 0)
+        || freed.count > 0 && freed.flags & drop_flag::RX_LISTENER != 0;
+    refused && facts.server_established_ns == 0 && facts.server.from != ESTABLISHED
 }
 
 /// Errors that connect() may return at once, but that an answer or silence made.

@@ -72,6 +72,8 @@ pub struct Sight {
     pub listener_closed: bool,
     /// Requests that were given up, by what their timer found.
     pub request_timers: bool,
+    /// `net.ipv4.tcp_abort_on_overflow` of the server was 0 before the run and after it: no full queue was answered by a RST.
+    pub never_aborts: bool,
     /// `net.ipv4.tcp_synack_retries` of the server; 0 if it is not known.
     pub synack_retries: u64,
     /// Files refused at fs.file-max, told apart from want of memory; looked at only for a command that is not ours.

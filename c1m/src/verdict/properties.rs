@@ -78,7 +78,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_sight() -> impl Strategy<Value = Sight> {
-    any::<[bool; 19]>().prop_map(|b| Sight {
+    any::<[bool; 20]>().prop_map(|b| Sight {
         states: b[0],
         drops: b[1],
         drop_reasons: b[1],
@@ -99,6 +99,7 @@ fn any_sight() -> impl Strategy<Value = Sight> {
         synack_retries: 2 * u64::from(b[16]),
         overflows_unseen: b[17],
         interrupts_skipped: b[18],
+        never_aborts: b[19],
     })
 }
 

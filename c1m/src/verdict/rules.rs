@@ -23,14 +23,13 @@ pub struct Trouble {
 
 /// The trouble that the last drop of `facts` was; none if nothing was dropped.
 pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
-    let last = facts.last_drop;
+    let last = decisive(facts, context);
     if last == last_drop::NONE {
         return None;
     }
     if last >= last_drop::ACK {
         let cause = match usize::from(last - last_drop::ACK) {
-            ack_refusal::QUEUE_FULL if facts.server.resets_sent > 0 => Cause::AcceptQueueFullReset,
-            ack_refusal::QUEUE_FULL => Cause::AcceptQueueFullAck,
+            ack_refusal::QUEUE_FULL => queue_full(facts, context),
             ack_refusal::QUEUE_FULL_COOKIE => Cause::AcceptQueueFullCookie,
             // What asks for the child is within what checks: without it, a full queue looks like a check that failed.
             ack_refusal::CHECK if !context.sight.acks => Cause::NotObservable,
@@ -83,11 +82,10 @@ pub fn trouble(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
 /// since of SYN-ACKs, which only ask for another. None if none of its ACKs is known to have been dropped.
 pub(super) fn trouble_of_ack(facts: &Facts, context: &Context<'_>) -> Option<Trouble> {
     let of_ack = |trouble: &Trouble| trouble.segment == segment::ACK;
-    let refusals = (0..ack_refusal::COUNT).filter(|&kind| facts.ack_refusals[kind] > 0);
     // One that came as far as the listener was dropped by nothing else.
-    let last = match refusals.max_by_key(|&kind| facts.ack_refusals[kind]) {
+    let last = match refused_most(facts) {
         _ if trouble(facts, context).is_some_and(|last| of_ack(&last)) => facts.last_drop,
-        Some(kind) => last_drop::ACK + kind as u8,
+        Some(refusal) => refusal,
         None if facts.skb_drops[segment::ACK].count > 0 => last_drop::SKB + segment::ACK as u8,
         None => return None,
     };
@@ -96,6 +94,33 @@ pub(super) fn trouble_of_ack(facts: &Facts, context: &Context<'_>) -> Option<Tro
         ..*facts
     };
     trouble(&as_last, context).filter(of_ack)
+}
+
+/// What decided: the last drop, but for what a listener says of an ACK whose request or syncookie is no more. That one went
+/// because the listener had refused it before.
+fn decisive(facts: &Facts, context: &Context<'_>) -> u8 {
+    let ack = segment::ACK;
+    let is_last = facts.last_drop == last_drop::SKB + ack as u8;
+    match refused_most(facts) {
+        Some(refusal) if is_last && is_cookie(&facts.skb_drops[ack], context) => refusal,
+        _ => facts.last_drop,
+    }
+}
+
+/// What the listener refused ACKs for most often, as [`last_drop`] has it.
+fn refused_most(facts: &Facts) -> Option<u8> {
+    let refusals = (0..ack_refusal::COUNT).filter(|&kind| facts.ack_refusals[kind] > 0);
+    let most = refusals.max_by_key(|&kind| facts.ack_refusals[kind])?;
+    Some(last_drop::ACK + most as u8)
+}
+
+/// A final ACK that met a full accept queue. A RST answers it only where the host wants that: else one that was sent answered
+/// what the client sent later, when its request was no more.
+fn queue_full(facts: &Facts, context: &Context<'_>) -> Cause {
+    match facts.server.resets_sent > 0 && !context.sight.never_aborts {
+        true => Cause::AcceptQueueFullReset,
+        false => Cause::AcceptQueueFullAck,
+    }
 }
 
 /// Whether the listener may have dropped another segment of this kind, and this kernel does not show it: more were sent
@@ -248,10 +273,7 @@ fn ack_freed(drop: &SkbDrop, facts: &Facts, context: &Context<'_>) -> Cause {
         told => told,
     };
     match (reason, full) {
-        ("TCP_LISTEN_OVERFLOW", true) if facts.server.resets_sent > 0 => {
-            Cause::AcceptQueueFullReset
-        }
-        ("TCP_LISTEN_OVERFLOW", true) => Cause::AcceptQueueFullAck,
+        ("TCP_LISTEN_OVERFLOW", true) => queue_full(facts, context),
         ("NO_SOCKET", true) => Cause::AcceptQueueFullCookie,
         ("TCP_FLAGS", _) if facts.server.resets_sent > 0 => Cause::CookieInvalid,
         ("TCP_LISTEN_OVERFLOW" | "NO_SOCKET", false) => child_failed(context),

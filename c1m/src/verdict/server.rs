@@ -66,7 +66,7 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
     // What the server has under the tuple of an attempt that its client gave up is older than that.
     if established && !(was_given_up(facts) && facts.server_established_ns == 0) {
-        if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, server, context)) {
+        if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, ends, context)) {
             return lost;
         }
         if server == ServerEnd::Accepted && program_exited(facts) {
@@ -134,17 +134,21 @@ fn destroyed(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
 
 /// Whether a rule of the packet filter ended one end of a connection that stood, by a reset that the other did not
 /// send. The other end does not know of it.
-fn rejected(facts: &Facts, server: ServerEnd, context: &Context<'_>) -> Option<ServerVerdict> {
+fn rejected(facts: &Facts, ends: Ends, context: &Context<'_>) -> Option<ServerVerdict> {
+    // A client out of sight may have sent the reset itself.
+    let sees_client = ends.client_stands || facts.client.closed_ns != 0;
     let was_reset = |end: &End| {
         end.closed_ns != 0 && end.from == ESTABLISHED && i32::from(end.err) == libc::ECONNRESET
     };
-    let counted = match server {
+    let counted = match ends.server {
         ServerEnd::Queued => return None,
         ServerEnd::Accepted if facts.server.closed_ns != 0 => return None,
         ServerEnd::Accepted if was_reset(&facts.client) && facts.server.resets_sent == 0 => {
             Counted::Standing
         }
-        _ if !was_reset(&facts.server) || facts.client.resets_sent > 0 => return None,
+        _ if !was_reset(&facts.server) || facts.client.resets_sent > 0 || !sees_client => {
+            return None;
+        }
         // It waited in the accept queue.
         _ if facts.server.flags & end_flag::NO_SOCKET != 0 => Counted::Failed,
         _ => Counted::Closed,

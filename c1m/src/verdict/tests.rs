@@ -10,6 +10,8 @@ use c1m_common::{
 use super::*;
 use crate::load::outcome::Stage;
 
+mod after;
+
 mod late;
 
 mod functions;

@@ -63,6 +63,9 @@ impl Watch {
                 > crosscheck::known_overflows(&snapshot.stats),
             listener_closed: snapshot.stats.events[event::LISTENER_CLOSED] > 0,
             request_timers: self.is_seen_in_functions(Fact::RequestsExpired),
+            never_aborts: [&self.host_before, host]
+                .iter()
+                .all(|host| host.tcp_abort_on_overflow == Some(0)),
             synack_retries: host.tcp_synack_retries.unwrap_or(0),
             files: has(Fact::FilesRefused),
             out_of_memory: has(Fact::OutOfMemory),

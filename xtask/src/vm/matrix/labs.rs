@@ -30,6 +30,7 @@ pub(super) const EXACT_FROM: &[(&str, [u32; 2])] = &[
     ("netfilter-in-ack", [6, 11]),
     ("bad-segment-minttl", [6, 11]),
     ("accept-queue-full-ack", [6, 11]),
+    ("accept-queue-full-ack-late", [6, 11]),
     ("accept-queue-full-reset", [6, 11]),
     ("accept-queue-full-cookie", [6, 11]),
     ("stale-established-request", [6, 11]),
@@ -69,6 +70,7 @@ pub(super) const FENTRY_LACKS_CHILD: &[[u32; 2]] = &[[6, 1]];
 /// The labs that it tells.
 pub(super) const TOLD_BY_CHILD: &[&str] = &[
     "accept-queue-full-ack",
+    "accept-queue-full-ack-late",
     "accept-queue-full-reset",
     "accept-queue-full-cookie",
     "child-failed",
