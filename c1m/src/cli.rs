@@ -16,7 +16,7 @@ use self::examples::{
     SERVER_EXAMPLES, TRACE_EXAMPLES,
 };
 pub use self::lab::{LabArgs, Plain, Programs, Seeds};
-use crate::{load::worker, run, trace::hooks::Backend};
+use crate::{load::worker, run, stderr::say, trace::hooks::Backend};
 
 pub use outputs::{MetricsArgs, Outputs};
 
@@ -82,12 +82,12 @@ pub enum Listeners {
 /// Whether to show a run while it lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Live {
-    /// A view on a terminal, lines elsewhere
+    /// A view on a terminal, elsewhere a client's lines; none beside another command
     #[default]
     Auto,
     /// A view
     On,
-    /// Lines alone
+    /// No view, but a client's lines
     Off,
 }
 
@@ -170,7 +170,7 @@ pub struct ClientArgs {
     /// How many source addresses, counted on from --sources [default: what --connections needs, or 40]
     #[arg(long)]
     pub ips: Option<u32>,
-    /// Connections per source address [default: 25000, or what --port-range has]
+    /// Connections per source address [default: 25000, or what --connections takes and --port-range has]
     #[arg(long)]
     pub per_ip: Option<u32>,
     /// Connections in all [default: --ips × --per-ip]
@@ -302,7 +302,7 @@ pub struct TraceArgs {
     /// Load the programs while no other tracer with this option does (labs side by side)
     #[arg(long, hide = true)]
     pub in_turn: bool,
-    /// What to run: `server …`, `client …` or any other command with its arguments
+    /// What to run: `server …`, `client …` or any other command with its arguments, which has no terminal to read from
     #[arg(last = true)]
     pub workload: Vec<String>,
 }
@@ -349,7 +349,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("c1m: {error:#}");
+            say(format_args!("{error:#}"));
             ExitCode::from(2)
         }
     }

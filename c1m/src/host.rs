@@ -76,6 +76,8 @@ host! {
     tcp_fin_timeout: u64,
     /// `net.ipv4.tcp_syn_retries`
     tcp_syn_retries: u64,
+    /// `net.ipv4.tcp_syn_linear_timeouts`: retransmits of a SYN 1 s apart before their waits double, from Linux 6.5 on.
+    tcp_syn_linear_timeouts: u64,
     /// `net.ipv4.tcp_synack_retries`
     tcp_synack_retries: u64,
     /// `net.ipv4.tcp_timestamps`: 0 off, 1 on, 2 on without an offset of chance.
@@ -157,6 +159,7 @@ impl Host {
             tcp_max_tw_buckets: tcp("max_tw_buckets"),
             tcp_fin_timeout: tcp("fin_timeout"),
             tcp_syn_retries: tcp("syn_retries"),
+            tcp_syn_linear_timeouts: tcp("syn_linear_timeouts"),
             tcp_synack_retries: tcp("synack_retries"),
             tcp_timestamps: tcp("timestamps"),
             tcp_max_orphans: tcp("max_orphans"),

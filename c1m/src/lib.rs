@@ -18,6 +18,7 @@ pub mod options;
 pub mod report;
 pub mod run;
 pub mod slow;
+pub mod stderr;
 pub mod trace;
 pub mod verdict;
 pub mod watch;

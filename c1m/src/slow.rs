@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use crate::stderr::say;
+
 /// Longer than this is long.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -15,7 +17,7 @@ impl Slow {
         let (sender, end) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             if end.recv_timeout(QUIET) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("c1m: {what} …");
+                say(format_args!("{what} …"));
             }
         });
         Self(sender)

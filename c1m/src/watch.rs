@@ -22,6 +22,7 @@ use crate::{
     },
     netns::Netns,
     report::record::{Crosscheck, Observability},
+    stderr::say,
     trace::{
         Filter, Tracer,
         cost::Cost,
@@ -79,6 +80,8 @@ pub struct Sighting {
     pub rises: Rises,
     /// The host, as the server's namespace sees it.
     pub host: Host,
+    /// The same of our client's, if that is another.
+    pub client_host: Option<Host>,
     /// The smallest limit of the listeners' accept queues.
     pub accept_limit: Option<u32>,
     /// Whether a listener is `c1m server`'s.
@@ -135,7 +138,7 @@ impl Watch {
         };
         let tracer = watch.tracer.iter();
         for refusal in tracer.flat_map(|tracer| &tracer.choice.refusals) {
-            eprintln!("c1m: the kernel refused {refusal}");
+            say(format_args!("the kernel refused {refusal}"));
         }
         watch.counters_before = watch.counters()?;
         watch.count_before()?;
@@ -226,15 +229,21 @@ impl Watch {
         let listeners = self.listeners().context("the census of listeners failed")?;
         let server_end = self.sees_server(&snapshot, &listeners);
         let rises = self.rises(&counters, &listeners);
-        let host = Host::read(self.server_namespace(&listeners)?)
+        let of_server = self.server_namespace(&listeners)?;
+        let host = Host::read(of_server)
             .context("cannot read the host's limits")?
             .or(&self.host_before);
+        // Where the server's address is known, the client is ours, and here.
+        let of_client = self.namespaces.first().filter(|_| self.target.is_some());
+        let of_client = of_client.filter(|its| its.inum != of_server.inum);
         let sight = self.sight(&snapshot, server_end, &rises, &host);
         let inodes: Vec<u32> = listeners.iter().map(|(_, one)| one.inode).collect();
         Ok(Sighting {
             sight,
             observability: self.observability(&snapshot),
             host,
+            // It may have taken every file.
+            client_host: of_client.and_then(|its| Host::read(its).ok()),
             accept_limit: listeners.iter().map(|(_, one)| one.accept_limit).min(),
             server_is_c1m: owner::is_ours(&inodes),
             listeners: inodes,

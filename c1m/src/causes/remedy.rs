@@ -7,13 +7,13 @@ use crate::report::text::thousands;
 mod context;
 mod fix;
 mod life;
+mod queue;
+mod syn;
 
 pub use context::{Holders, RemedyContext};
 pub use fix::{Fix, Who};
 pub use life::OOM_KILLED;
 
-/// A backlog beyond this is no remedy any more: the program is too slow for the rate.
-const BACKLOG_SENSIBLE: u64 = 65_536;
 /// What the kernel allows for ip_local_port_range without privileged ports.
 const PORTS_WIDEST: (u64, u64) = (1_024, 65_535);
 
@@ -49,15 +49,15 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
         Cause::BindConflict | Cause::TupleBusy => port_taken(cause, context),
         Cause::SelfConnect => self_connect(cause, context),
         Cause::PortsExhausted => ports(context),
-        Cause::GaveUp => gave_up(context),
-        Cause::SynUnanswered => unanswered(context),
+        Cause::GaveUp => syn::gave_up(context),
+        Cause::SynUnanswered => syn::unanswered(context),
         Cause::Refused => refused(context),
-        Cause::SynBacklogFull => syn_backlog(context),
-        Cause::SynBacklogLastQuarter => last_quarter(context),
+        Cause::SynBacklogFull => queue::syn_backlog(context),
+        Cause::SynBacklogLastQuarter => queue::last_quarter(context),
         Cause::AcceptQueueFullSyn
         | Cause::AcceptQueueFullAck
         | Cause::AcceptQueueFullReset
-        | Cause::AcceptQueueFullCookie => backlog(context),
+        | Cause::AcceptQueueFullCookie => queue::backlog(context),
         Cause::CpuBacklog => cpu_backlog(context),
         Cause::ConntrackFull => conntrack(context),
         Cause::Neighbour => life::neighbour(context),
@@ -79,78 +79,6 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
 
 fn power_of_two(needed: u64) -> u64 {
     needed.checked_next_power_of_two().unwrap_or(needed)
-}
-
-/// The listener's queues: one number bounds both.
-fn backlog(context: &RemedyContext) -> Option<Remedy> {
-    let limit = u64::from(context.accept_limit?);
-    let burst = limit.saturating_add(context.lost);
-    let (one_of, spare) = match context.listeners {
-        0 | 1 => (String::new(), 0),
-        // By a hash whose secret changes with every boot and namespace: another run, another share.
-        several => (format!(" (one of {several} listeners)"), burst / 2),
-    };
-    let needed = power_of_two(burst.saturating_add(spare));
-    let at = context
-        .listener
-        .as_ref()
-        .map_or(String::new(), |at| format!(" at {at}"));
-    let mut text = format!(
-        "listen backlog {}{at}{one_of} < burst of up to {}: ",
-        thousands(limit),
-        thousands(burst)
-    );
-    if needed > BACKLOG_SENSIBLE {
-        text.push_str(
-            "no backlog makes up for that, the program accepts too slowly: accept faster",
-        );
-        if context.server_is_c1m {
-            text.push_str(" (more workers: --workers-max, --listeners reuseport)");
-        }
-        return Some(Remedy::words(text));
-    }
-    let backlog = match context.server_is_c1m {
-        true => Fix::option(Who::Server, "--backlog", needed),
-        false => Fix::Backlog { value: needed },
-    };
-    text.push_str(&format!("restart the server with {backlog}"));
-    let mut fixes = vec![backlog];
-    match context.host.somaxconn {
-        Some(most) if most < needed => {
-            let somaxconn = Fix::sysctl(Who::Server, "net.core.somaxconn", needed);
-            text.push_str(&format!(", after {somaxconn} (now {})", thousands(most)));
-            fixes.insert(0, somaxconn);
-        }
-        Some(most) => text.push_str(&format!(" (somaxconn {} allows it)", thousands(most))),
-        None => text.push_str(" (net.core.somaxconn has to be at least that)"),
-    }
-    Some(Remedy { text, fixes })
-}
-
-fn syn_backlog(context: &RemedyContext) -> Option<Remedy> {
-    let larger = backlog(context);
-    if context.host.tcp_syncookies != Some(0) {
-        return larger;
-    }
-    let cookies = Fix::sysctl(Who::Server, "net.ipv4.tcp_syncookies", 1);
-    Some(match larger {
-        Some(Remedy { text, fixes }) if !fixes.is_empty() => {
-            Remedy::with(format!("{text}, or {cookies} (now 0)"), fixes)
-        }
-        _ => Remedy::with(format!("tcp_syncookies is 0: {cookies}"), [cookies]),
-    })
-}
-
-fn last_quarter(context: &RemedyContext) -> Option<Remedy> {
-    let now = context.host.tcp_max_syn_backlog?;
-    // The kernel wants a quarter free: max - qlen >= max / 4.
-    let queue = context.queue_seen_max.map_or(now, u64::from);
-    let needed = power_of_two((queue.saturating_add(context.lost)).saturating_mul(4) / 3 + 1);
-    let larger = Fix::sysctl(Who::Server, "net.ipv4.tcp_max_syn_backlog", needed);
-    let cookies = Fix::sysctl(Who::Server, "net.ipv4.tcp_syncookies", 1);
-    let now = thousands(now);
-    let text = format!("tcp_max_syn_backlog {now} with syncookies off: {larger}, or {cookies}");
-    Some(Remedy::with(text, [larger]))
 }
 
 fn emfile(context: &RemedyContext) -> Option<Remedy> {
@@ -235,7 +163,7 @@ fn source_not_local(context: &RemedyContext) -> Option<Remedy> {
 fn self_connect(cause: Cause, context: &RemedyContext) -> Option<Remedy> {
     let (_, port) = context.listener.as_deref()?.rsplit_once(':')?;
     let port: u64 = port.parse().ok()?;
-    match context.host.ip_local_port_range.as_deref() {
+    match context.client_host().ip_local_port_range.as_deref() {
         Some(&[first, last]) if !(first..=last).contains(&port) => port_taken(cause, context),
         _ => None,
     }
@@ -251,7 +179,7 @@ fn port_taken(cause: Cause, context: &RemedyContext) -> Option<Remedy> {
 }
 
 fn ports(context: &RemedyContext) -> Option<Remedy> {
-    let (first, last) = match context.host.ip_local_port_range.as_deref() {
+    let (first, last) = match context.client_host().ip_local_port_range.as_deref() {
         Some(&[first, last]) if first <= last => (first, last),
         _ => return None,
     };
@@ -287,7 +215,7 @@ fn ports(context: &RemedyContext) -> Option<Remedy> {
         more => format!("{} more source addresses", thousands(more)),
     });
     let time_wait = context.holders.map_or(0, |holders| holders.time_wait);
-    if time_wait > 0 && context.host.tcp_tw_reuse == Some(0) {
+    if time_wait > 0 && context.client_host().tcp_tw_reuse == Some(0) {
         let reuse = Fix::sysctl(Who::Client, "net.ipv4.tcp_tw_reuse", 1);
         text.push_str(&format!(", or {reuse}"));
         if fixes.is_empty() && time_wait >= context.lost {
@@ -295,44 +223,6 @@ fn ports(context: &RemedyContext) -> Option<Remedy> {
         }
     }
     Some(Remedy { text, fixes })
-}
-
-fn gave_up(context: &RemedyContext) -> Option<Remedy> {
-    let timeout_ms = context.timeout_ms?;
-    // SYNs go out 0, 1, 3, 7, 15 … s after the first.
-    let mut next_ms = 1_000_u64;
-    while next_ms <= timeout_ms {
-        next_ms = next_ms.checked_mul(2)?.checked_add(1_000)?;
-    }
-    let next_s = next_ms / 1_000;
-    let longer = Fix::option(Who::Client, "--timeout", format!("{}s", next_s + 1));
-    let (what, fixes) = match context.client_is_c1m {
-        true => (longer.to_string(), vec![longer]),
-        false => (format!("a timeout above {next_s} s"), Vec::new()),
-    };
-    let text = format!(
-        "it waited {} s, the next SYN would have gone after {next_s} s: {what}; if nothing answers then \
-         either, look at the path and the server",
-        seconds(timeout_ms)
-    );
-    Some(Remedy { text, fixes })
-}
-
-fn seconds(ms: u64) -> String {
-    match ms % 1_000 {
-        0 => (ms / 1_000).to_string(),
-        _ => format!("{}.{}", ms / 1_000, ms % 1_000 / 100),
-    }
-}
-
-fn unanswered(context: &RemedyContext) -> Option<Remedy> {
-    let retries = context.host.tcp_syn_retries?;
-    let target = context.listener.as_deref().unwrap_or("the server");
-    Some(Remedy::words(format!(
-        "{} SYNs to {target} left this host and none was answered: look at the path, trace on the server's \
-         host too, and join both records with c1m report",
-        thousands(retries.saturating_add(1))
-    )))
 }
 
 fn refused(context: &RemedyContext) -> Option<Remedy> {

@@ -216,7 +216,7 @@ pub static TABLE: &[Row] = &[
         hooks: &["inet_sock_set_state", "the worker's own outcome"],
         counter: None,
         recoverable: false,
-        remedy: "a longer timeout: the first SYN retransmit comes after 1 s, the next after 3 s and 7 s",
+        remedy: "a longer timeout: the first SYN retransmit comes after 1 s, the next after 3 s and 7 s; from Linux 6.5 on after 2 to 5 s, 7 s and 11 s",
         lab: Some("gave-up"),
     },
     Row {
@@ -646,7 +646,7 @@ pub static TABLE: &[Row] = &[
         title: "no answer to any SYN; nothing on this host dropped them",
         what: "tcp_write_timeout() ended SYN_SENT after net.ipv4.tcp_syn_retries. Stated only when all hooks \
                were there and none saw a segment of this attempt dropped: it got lost beyond this host.",
-        client_sees: "ETIMEDOUT (about 127 s with 6 retries)",
+        client_sees: "ETIMEDOUT (about 127 s with 6 retries, from Linux 6.5 on 131 s)",
         server_sees: "nothing, or a request that is never completed",
         facts: &[
             "SYN_SENT to CLOSE with ETIMEDOUT",

@@ -59,9 +59,9 @@ Examples:
   sudo c1m trace --port 9001 -- python3 server.py
   sudo c1m trace --port 9001                    what runs already, until Ctrl-C
 
-What is traced runs as the user who called sudo. On a terminal a view shows the run while it lasts
-(--live=off: lines); q, Ctrl-C and SIGTERM end it, and the report comes all the same. A record can
-be printed again: c1m report run.json";
+What is traced runs as the user who called sudo. On a terminal a view shows the run while it lasts,
+unless another command does (--live); q, Ctrl-C, SIGTERM and SIGHUP end it, and the report comes all
+the same. A record can be printed again: c1m report run.json";
 
 pub(super) const DOCTOR_EXAMPLES: &str = "\
 Examples:

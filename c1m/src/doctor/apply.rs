@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use super::{
+    persist,
     predict::Prediction,
     state::{Change, State, namespace},
 };
@@ -49,7 +50,7 @@ fn normal(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn value_of(name: &str) -> anyhow::Result<String> {
+pub(super) fn value_of(name: &str) -> anyhow::Result<String> {
     let path = path_of(name);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(normal(&text))
@@ -102,14 +103,14 @@ pub(super) fn fix(prediction: &Prediction, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts back what `--fix` changed, and takes addresses away that a killed run left. Errors: something cannot be put back;
-/// it stays noted.
-pub(super) fn restore(dir: &Path) -> anyhow::Result<u8> {
+/// Puts back what `--fix` changed, and takes addresses away that a killed run left. Errors: something cannot be put back,
+/// or must not be with what `--persist` wrote below `etc`; it stays noted.
+pub(super) fn restore(dir: &Path, etc: &Path) -> anyhow::Result<u8> {
     must_be_root("--restore")?;
     let mut state = State::open(dir)?;
     let (mut said, mut failed) = (String::new(), Vec::new());
     while let Some(change) = state.changes.pop() {
-        match put_back(&change) {
+        match may_be_put_back(&change, etc).and_then(|()| put_back(&change)) {
             Ok(line) => said += &format!("  {line}\n"),
             Err(error) => {
                 said += &format!("  failed   {}: {error:#}\n", change.name);
@@ -120,18 +121,35 @@ pub(super) fn restore(dir: &Path) -> anyhow::Result<u8> {
     failed.reverse();
     state.changes = failed;
     state.save()?;
-    said += &sweep(dir)?;
+    let mut left = state.changes.len();
+    said += &sweep(dir, &mut left).unwrap_or_else(|error| {
+        left += 1;
+        format!("  failed   {error:#}\n")
+    });
     if said.is_empty() {
         said = "  nothing to put back\n".to_owned();
     }
     text::print(&said)?;
-    if !state.changes.is_empty() {
-        bail!(
-            "{} settings could not be put back: they stay noted",
-            state.changes.len()
-        );
+    if left > 0 {
+        bail!("{left} of these could not be put back: they stay noted");
     }
     Ok(0)
+}
+
+/// Refuses to lower fs.nr_open below a limit for every login: pam_limits would let nobody in.
+fn may_be_put_back(change: &Change, etc: &Path) -> anyhow::Result<()> {
+    if change.name != "fs.nr_open" {
+        return Ok(());
+    }
+    if let (Some(nofile), Ok(old)) = (persist::nofile_at_login(etc)?, change.old.parse::<u64>()) {
+        ensure!(
+            nofile <= old,
+            "--persist wrote a limit of {nofile} for every login, and with {old} nobody could log in: remove 90-c1m.conf from \
+             {}/security/limits.d first",
+            etc.display()
+        );
+    }
+    Ok(())
 }
 
 fn put_back(change: &Change) -> anyhow::Result<String> {
@@ -165,8 +183,9 @@ fn put_back_here(
     Ok(format!("put back   {name} = {old} (was {now})"))
 }
 
-/// Takes away the addresses that killed runs of `--dev` left behind, whose files tell which.
-fn sweep(dir: &Path) -> anyhow::Result<String> {
+/// Takes away the addresses that killed runs of `--dev` left behind, whose files tell which; of how many files it cannot is
+/// added to `failed`.
+fn sweep(dir: &Path, failed: &mut usize) -> anyhow::Result<String> {
     let mut said = String::new();
     for entry in fs::read_dir(dir)
         .with_context(|| dir.display().to_string())?
@@ -189,21 +208,29 @@ fn sweep(dir: &Path) -> anyhow::Result<String> {
             said += &format!("  in use   addresses of the run with pid {}\n", added.pid);
             continue;
         }
-        let (count, dev) = (added.addresses.len(), added.dev.clone());
-        said += &match namespace(added.netns as u32) {
-            Some(netns) => {
-                netns.run(|| aliases::take_back(added, file))??;
-                format!("  taken away   {count} addresses of {dev}\n")
+        let count = added.addresses.len();
+        match undo(added, file) {
+            Ok(line) => said += &format!("  {line}\n"),
+            Err(error) => {
+                said += &format!("  failed   {count} addresses: {error:#}\n");
+                *failed += 1;
             }
-            None => {
-                fs::remove_file(&file)?;
-                format!(
-                    "  gone     {count} addresses of {dev}: their network namespace is no more\n"
-                )
-            }
-        };
+        }
     }
     Ok(said)
+}
+
+/// Takes away what a killed run added, if its network namespace is still there, and says so.
+fn undo(added: aliases::Added, file: PathBuf) -> anyhow::Result<String> {
+    let what = format!("{} addresses of {}", added.addresses.len(), added.dev);
+    let Some(netns) = namespace(added.netns as u32) else {
+        fs::remove_file(&file)?;
+        return Ok(format!(
+            "gone     {what}: their network namespace is no more"
+        ));
+    };
+    netns.run(|| aliases::take_back(added, file))??;
+    Ok(format!("taken away   {what}"))
 }
 
 /// Whether a process of c1m has this pid.

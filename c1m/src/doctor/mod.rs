@@ -35,7 +35,7 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
         return run::list::hooks(crate::cli::Hooks::Auto);
     }
     if args.restore {
-        return apply::restore(&args.state);
+        return apply::restore(&args.state, &args.etc);
     }
     let ask = Ask::of_doctor(args)?;
     if args.measure {
@@ -49,13 +49,15 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
         &prediction,
         text::width_of_stdout(),
     ))?;
+    if args.fix {
+        apply::fix(&prediction, &args.state)?;
+    }
     if args.persist {
         persist::persist(&prediction, &args.state, &args.etc)?;
     }
     if !args.fix {
         return Ok(u8::from(prediction.binding().is_some()));
     }
-    apply::fix(&prediction, &args.state)?;
     let after = Prediction::new(&Facts::read(&ask)?, &ask);
     text::print(&format!("\n  now: {}\n", print::headline(&after)))?;
     Ok(u8::from(after.binding().is_some()))

@@ -1,21 +1,39 @@
 //! `--persist`: the settings for every boot to come, in a file for sysctl.d and one for limits.d.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use similar::TextDiff;
 
-use super::{apply::sysctls, predict::Prediction, state};
+use super::{
+    apply::{self, sysctls},
+    predict::Prediction,
+    state,
+};
 use crate::{causes::remedy::Fix, netns::Netns, report::text};
 
 /// What both files are called.
 const NAME: &str = "90-c1m.conf";
 
 /// Writes both files below `etc`, with what stands in the way and what `--fix` has put in force, and prints what changes
-/// in them. What an earlier one has besides stays. Errors: they cannot be written.
+/// in them. What an earlier one has besides stays. Errors: they cannot be written, or must not be yet.
 pub(super) fn persist(prediction: &Prediction, state_dir: &Path, etc: &Path) -> anyhow::Result<()> {
     let sysctl = etc.join("sysctl.d").join(NAME);
-    let limits = etc.join("security/limits.d").join(NAME);
+    let limits = limits_in(etc);
+    let nofile = nofile(prediction);
+    let nr_open = apply::value_of("fs.nr_open")?;
+    // pam_limits lets nobody in whose limit cannot be set.
+    if let (Some(nofile), Ok(nr_open)) = (nofile, nr_open.parse::<u64>()) {
+        ensure!(
+            nofile <= nr_open,
+            "fs.nr_open is {nr_open}: with RLIMIT_NOFILE {nofile} for every login nobody could log in before the next boot; \
+             --fix --persist puts fs.nr_open={nofile} in force first"
+        );
+    }
     let mut said = String::new();
     let mut settings = settings_of(&read(&sysctl)?);
     let netns = Netns::current()?.inum;
@@ -28,14 +46,7 @@ pub(super) fn persist(prediction: &Prediction, state_dir: &Path, etc: &Path) -> 
     if !settings.is_empty() {
         said += &replace(&sysctl, &sysctl_file(&settings))?;
     }
-    let fixes = prediction
-        .in_the_way()
-        .flat_map(|finding| &finding.judged.fixes);
-    let nofile = fixes.filter_map(|fix| match fix {
-        Fix::Nofile { limit, .. } => Some(*limit),
-        _ => None,
-    });
-    if let Some(nofile) = nofile.max() {
+    if let Some(nofile) = nofile {
         said += &replace(&limits, &limits_file(nofile))?;
     }
     if said.is_empty() {
@@ -43,6 +54,31 @@ pub(super) fn persist(prediction: &Prediction, state_dir: &Path, etc: &Path) -> 
     }
     text::print(&format!("\n{said}"))?;
     Ok(())
+}
+
+fn limits_in(etc: &Path) -> PathBuf {
+    etc.join("security/limits.d").join(NAME)
+}
+
+/// The RLIMIT_NOFILE that it takes, if the one here is in the way.
+fn nofile(prediction: &Prediction) -> Option<u64> {
+    let fixes = prediction
+        .in_the_way()
+        .flat_map(|finding| &finding.judged.fixes);
+    let nofile = fixes.filter_map(|fix| match fix {
+        Fix::Nofile { limit, .. } => Some(*limit),
+        _ => None,
+    });
+    nofile.max()
+}
+
+/// The RLIMIT_NOFILE that the file below `etc` gives to every login. Errors: it cannot be read.
+pub(super) fn nofile_at_login(etc: &Path) -> anyhow::Result<Option<u64>> {
+    let text = read(&limits_in(etc))?;
+    let limits = text.lines().filter(|line| line.contains(" nofile "));
+    Ok(limits
+        .filter_map(|line| line.split_whitespace().last()?.parse().ok())
+        .max())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -116,5 +152,9 @@ mod tests {
             .collect();
         assert_eq!(pairs, [("fs.file-max", "7"), ("net.core.somaxconn", "9")]);
         assert_eq!(settings_of(&sysctl_file(&settings)), settings);
+        let etc = tempfile::tempdir().expect("a directory");
+        assert_eq!(nofile_at_login(etc.path()).expect("no file"), None);
+        replace(&limits_in(etc.path()), &limits_file(4_096)).expect("it can be written");
+        assert_eq!(nofile_at_login(etc.path()).expect("a file"), Some(4_096));
     }
 }

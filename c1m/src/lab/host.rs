@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use super::Skip;
+use crate::stderr::say;
 
 /// Which labs change which settings of the whole host.
 const CHANGES: &[(&str, &[&str])] = &[
@@ -111,7 +112,7 @@ pub(super) fn keep(settings: &[String]) -> anyhow::Result<u8> {
     let mut status = 0;
     for (path, value) in old {
         if let Err(error) = fs::write(&path, &value) {
-            eprintln!("c1m: cannot put {} back: {error}", path.display());
+            say(format_args!("cannot put {} back: {error}", path.display()));
             status = 1;
         }
     }

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::cgroup::Cgroup;
-use crate::netns::Netns;
+use crate::{netns::Netns, stderr::say};
 
 /// How often a condition is looked at while waiting for it.
 pub(super) const POLL: Duration = Duration::from_millis(10);
@@ -144,7 +144,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!("c1m: cannot end {}: {error}", self.name);
+            say(format_args!("cannot end {}: {error}", self.name));
         }
     }
 }

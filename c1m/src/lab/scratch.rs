@@ -8,6 +8,8 @@ use std::{
 use anyhow::Context;
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::stderr::say;
+
 /// The second run's directory in a lab's.
 pub(super) const FIXED: &str = "fixed";
 
@@ -107,7 +109,7 @@ fn clear_away_if_interrupted(files: PathBuf) -> anyhow::Result<()> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("c1m: cannot remove {}: {error}", self.0.display());
+            say(format_args!("cannot remove {}: {error}", self.0.display()));
         }
     }
 }

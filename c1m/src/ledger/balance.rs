@@ -69,7 +69,7 @@ impl Ledger {
         let mut causes: Vec<CauseCount> = self
             .lost
             .iter()
-            .map(|(cause, loss)| row(*cause, loss, &frame))
+            .map(|(cause, loss)| row(*cause, loss, self.met(*cause), &frame))
             .collect();
         causes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.slug.cmp(&b.slug)));
         let recoveries: Vec<Recovery> = self
@@ -120,7 +120,26 @@ impl Ledger {
     }
 }
 
+/// The causes that one full queue of a listener is, as it is met.
+const ACCEPT_QUEUE: &[Cause] = &[
+    Cause::AcceptQueueFullSyn,
+    Cause::AcceptQueueFullAck,
+    Cause::AcceptQueueFullReset,
+    Cause::AcceptQueueFullCookie,
+];
+
 impl Ledger {
+    /// How many attempts met what this cause is, or got over it.
+    fn met(&self, cause: Cause) -> u64 {
+        let same = |other: &Cause| {
+            *other == cause || ACCEPT_QUEUE.contains(&cause) && ACCEPT_QUEUE.contains(other)
+        };
+        let lost = self.lost.iter().filter(|(other, _)| same(other));
+        let recovered = self.recovered.iter().filter(|((other, ..), _)| same(other));
+        lost.map(|(_, loss)| loss.count).sum::<u64>()
+            + recovered.map(|(_, count)| count).sum::<u64>()
+    }
+
     /// What the record tells besides, the causes in their order there.
     fn detail(&self, causes: &[CauseCount], samples: &detail::Samples) -> Detail {
         let times = causes.iter().filter_map(|row| {
@@ -144,7 +163,7 @@ fn skipped(frame: &Frame) -> Option<String> {
     (interrupts > 0).then(text)
 }
 
-fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
+fn row(cause: Cause, loss: &Loss, met: u64, frame: &Frame) -> CauseCount {
     let shared = &frame.remedy;
     let holders = holders(loss, frame);
     let mut places: Vec<Place> = loss
@@ -160,6 +179,7 @@ fn row(cause: Cause, loss: &Loss, frame: &Frame) -> CauseCount {
     let queue = &loss.queue;
     let context = RemedyContext {
         lost: loss.count,
+        met,
         accept_limit: (queue.listeners > 0)
             .then_some(queue.accept_limit)
             .or(shared.accept_limit),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::scene::RunView;
-use crate::report::text::thousands;
+use crate::{report::text::thousands, stderr::say};
 
 /// A run that takes longer than this tells how far it is.
 const QUIET: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ impl Lines {
             return;
         }
         let line = format!(
-            "c1m: {} of {} established, {} under way, {} failed, {} lost, {} workers",
+            "{} of {} established, {} under way, {} failed, {} lost, {} workers",
             thousands(run.standing),
             thousands(run.planned.unwrap_or(run.begun)),
             thousands(run.in_flight.unwrap_or(0)),
@@ -46,7 +46,7 @@ impl Lines {
             .as_ref()
             .is_none_or(|(at, last)| *last != line || at.elapsed() > AGAIN);
         if is_news {
-            eprintln!("{line}");
+            say(&line);
             self.last = Some((Instant::now(), line));
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
@@ -12,6 +12,8 @@ use rtnetlink::{
     packet_route::address::{AddressHeaderFlags, AddressMessage},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::stderr::say;
 
 /// Where the files lie that tell what is to be taken back.
 pub const STATE_DIR: &str = "/run/c1m";
@@ -89,7 +91,20 @@ impl Aliases {
 
     /// Takes away what was added.
     pub async fn remove(mut self) -> anyhow::Result<()> {
-        self.take_away().await
+        take_away(&mut self.added, &self.file).await
+    }
+
+    /// Takes away at once what was added, from wherever it is called.
+    pub fn undo(&self) -> impl FnOnce() + Send + use<> {
+        let (added, file) = (self.added.clone(), self.file.clone());
+        move || {
+            // Also while unwinding, and inside another runtime: hence a thread with a runtime of its own. It shares the
+            // network namespace of this one.
+            let done = std::thread::spawn(|| take_back(added, file)).join();
+            if let Ok(Err(error)) = done {
+                say(format_args!("{error:#}"));
+            }
+        }
     }
 
     fn save(&self) -> anyhow::Result<()> {
@@ -97,34 +112,38 @@ impl Aliases {
         let text = serde_json::to_vec_pretty(&self.added)?;
         std::fs::write(&self.file, text).with_context(|| self.file.display().to_string())
     }
+}
 
-    async fn take_away(&mut self) -> anyhow::Result<()> {
-        if !self.added.addresses.is_empty() {
-            let handle = connect()?;
-            while let Some(&address) = self.added.addresses.last() {
-                let removed = handle
-                    .address()
-                    .del(message(self.added.index, address))
-                    .execute()
-                    .await;
-                // Somebody else may have taken it away: then that is done.
-                match removed {
-                    Err(error) if !is(&error, libc::EADDRNOTAVAIL) => {
-                        let dev = &self.added.dev;
-                        return Err(error).with_context(|| {
-                            format!("taking {address} away: ip addr del {address} dev {dev}")
-                        });
-                    }
-                    _ => self.added.addresses.pop(),
-                };
-            }
+/// Takes away what `file` tells that was added, and the file. Errors: an address cannot be taken away; the file stays.
+async fn take_away(added: &mut Added, file: &Path) -> anyhow::Result<()> {
+    if !added.addresses.is_empty() {
+        let handle = connect()?;
+        while let Some(&address) = added.addresses.last() {
+            let removed = handle
+                .address()
+                .del(message(added.index, address))
+                .execute()
+                .await;
+            match removed {
+                // Somebody else may have taken it away, or the device: then that is done.
+                Err(error) if !is(&error, libc::EADDRNOTAVAIL) && !is(&error, libc::ENODEV) => {
+                    let dev = &added.dev;
+                    return Err(error).with_context(|| {
+                        format!(
+                            "taking {address} away: ip addr del {address} dev {dev}, for each in {}",
+                            file.display()
+                        )
+                    });
+                }
+                _ => added.addresses.pop(),
+            };
         }
-        match std::fs::remove_file(&self.file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| self.file.display().to_string())
-            }
-            _ => Ok(()),
+    }
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| file.display().to_string())
         }
+        _ => Ok(()),
     }
 }
 
@@ -133,30 +152,17 @@ impl Drop for Aliases {
         if self.added.addresses.is_empty() && !self.file.exists() {
             return;
         }
-        // Also while unwinding, and inside another runtime: hence a thread with a runtime of its own. It
-        // shares the network namespace of this one.
-        let done = std::thread::scope(|scope| {
-            let work = || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(self.take_away())
-            };
-            scope.spawn(work).join()
-        });
-        if let Ok(Err(error)) = done {
-            eprintln!("c1m: {error:#}");
-        }
+        self.undo()();
     }
 }
 
 /// Takes away what a killed run left, as its `file` tells; the calling thread is in its network namespace. Errors: an
 /// address cannot be taken away; the file stays.
-pub fn take_back(added: Added, file: PathBuf) -> anyhow::Result<()> {
+pub fn take_back(mut added: Added, file: PathBuf) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(Aliases { added, file }.remove())
+    runtime.block_on(take_away(&mut added, &file))
 }
 
 fn connect() -> anyhow::Result<Handle> {

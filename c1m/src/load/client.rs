@@ -130,6 +130,16 @@ impl ClientRun {
         self.started
     }
 
+    /// Takes away at once what the run has added to the host, where nothing can be waited for.
+    pub fn undo(&self) -> impl FnOnce() + Send + use<> {
+        let undo = self.aliases.as_ref().map(Aliases::undo);
+        move || {
+            if let Some(undo) = undo {
+                undo();
+            }
+        }
+    }
+
     /// The workers that ended without being asked to.
     pub fn deaths(&self) -> &[WorkerDeath] {
         &self.pool.deaths

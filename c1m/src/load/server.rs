@@ -15,7 +15,7 @@ use super::{
     supervisor::{Ended, Identity, Pool, Said, Worker, WorkerDeath},
     worker::{BASE_FDS, Role, command, event},
 };
-use crate::{cli::Listeners, options::ServerPlan};
+use crate::{cli::Listeners, options::ServerPlan, stderr::say};
 
 /// What a server's workers have counted together, the gone ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -217,7 +217,7 @@ impl ServerRun {
         match self.spawn() {
             Ok(_) => self.to_replace = self.to_replace.saturating_sub(1),
             Err(error) => {
-                eprintln!("c1m: {error:#}; trying again");
+                say(format_args!("{error:#}; trying again"));
                 self.not_before = Instant::now() + AGAIN_AFTER;
             }
         }

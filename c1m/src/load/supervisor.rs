@@ -18,6 +18,7 @@ use super::{
     stats::Stats,
     worker::{Config, Role, command},
 };
+use crate::stderr::say;
 
 /// Who runs the workers, if it is somebody else than who runs the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +273,7 @@ impl Pool {
                 ended,
                 held: self.stats.worker(worker.slot).held.get(),
             };
-            eprintln!("c1m: {death}");
+            say(death);
             self.deaths.push(death);
         }
         Some(worker)

@@ -16,6 +16,7 @@ use tokio::{net::TcpListener, sync::Notify};
 use crate::{
     cli::MetricsArgs,
     report::record::{Latency, Record},
+    stderr::say,
     watch::moment::Moment,
 };
 
@@ -81,7 +82,10 @@ impl Metrics {
             .await
             .with_context(|| format!("--metrics cannot listen on {address}; choose another"))?;
         let metrics = Self(Arc::default());
-        eprintln!("c1m: metrics at http://{}/metrics", listener.local_addr()?);
+        say(format_args!(
+            "metrics at http://{}/metrics",
+            listener.local_addr()?
+        ));
         tokio::spawn(http::serve(listener, metrics.clone()));
         Ok(Some(metrics))
     }
@@ -128,10 +132,10 @@ impl Metrics {
             let apart = scrapes.apart.map_or(LINGER_MAX, |apart| apart * 2);
             apart.clamp(LINGER_MIN, LINGER_MAX)
         };
-        eprintln!(
-            "c1m: the final table waits up to {} s for its scrape; Ctrl-C ends that",
+        say(format_args!(
+            "the final table waits up to {} s for its scrape; Ctrl-C ends that",
             patience.as_secs()
-        );
+        ));
         let _ = tokio::time::timeout(patience, scraped).await;
     }
 

@@ -5,7 +5,7 @@ pub mod html;
 pub mod join;
 pub mod json;
 pub mod markdown;
-mod outputs;
+pub(crate) mod outputs;
 pub mod record;
 pub mod table;
 pub mod text;
@@ -50,11 +50,16 @@ pub fn command(args: &ReportArgs) -> anyhow::Result<u8> {
 
 /// Prints the table, unless another format takes its place, and writes the files that are wanted.
 pub fn publish(record: &Record, outputs: &Outputs) -> anyhow::Result<()> {
-    if !outputs.take_stdout() {
-        let (width, colour) = (text::width_of_stdout(), text::colour_of_stdout());
-        text::print(&table::render(record, width, colour))?;
-    }
-    outputs.write(record)
+    let printed = match outputs.take_stdout() {
+        true => Ok(()),
+        false => {
+            let (width, colour) = (text::width_of_stdout(), text::colour_of_stdout());
+            text::print(&table::render(record, width, colour))
+        }
+    };
+    // Also for whoever's terminal is gone.
+    outputs.write(record)?;
+    Ok(printed?)
 }
 
 fn name(path: &Path) -> String {

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{csv, html, json, markdown, record::Record, text};
 use crate::cli::Outputs;
@@ -82,15 +83,7 @@ impl Outputs {
                 to_stdout += 1;
                 continue;
             }
-            let name = text::clean(&path.display().to_string()).into_owned();
-            if path.is_dir() {
-                bail!("{option} {name} is a directory; name a file");
-            }
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            ensure!(
-                dir.is_none_or(Path::is_dir),
-                "{option} {name} is in no directory that is there; make it first, or name another"
-            );
+            check_writable(option, path)?;
         }
         ensure!(to_stdout < 2, "only one format can go to stdout (-)");
         Ok(())
@@ -101,24 +94,55 @@ impl Outputs {
         self.wanted().any(|(_, path, _)| is_stdout(path))
     }
 
-    /// Writes every file that is asked for; each replaces what was there. Errors name the file.
+    /// Writes every file that is asked for; each replaces what was there. What cannot be written keeps none of the others
+    /// from being. Errors name the first such file.
     pub fn write(&self, record: &Record) -> anyhow::Result<()> {
+        let mut done = Ok(());
         for (option, path, export) in self.wanted() {
-            let name = text::clean(&path.display().to_string()).into_owned();
-            let cannot = || format!("cannot write {option} {name}");
-            if is_stdout(path) {
-                let mut bytes = Vec::new();
-                export(record, &mut bytes)?;
-                text::print(&String::from_utf8_lossy(&bytes))?;
-                continue;
-            }
-            let file = File::create(path).with_context(cannot)?;
-            let mut file = BufWriter::with_capacity(1 << 16, file);
-            export(record, &mut file).with_context(cannot)?;
-            file.flush().with_context(cannot)?;
+            let written = write(record, path, export)
+                .with_context(|| format!("cannot write {option} {}", name(path)));
+            done = done.and(written);
         }
-        Ok(())
+        done
     }
+}
+
+fn write(record: &Record, path: &Path, export: Exporter) -> anyhow::Result<()> {
+    if is_stdout(path) {
+        let mut bytes = Vec::new();
+        export(record, &mut bytes)?;
+        text::print(&String::from_utf8_lossy(&bytes))?;
+        return Ok(());
+    }
+    let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
+    export(record, &mut file)?;
+    file.flush()?;
+    Ok(())
+}
+
+/// Looks, before a run, whether a file can be written after it. Errors name the option and the path.
+pub(crate) fn check_writable(option: &str, path: &Path) -> anyhow::Result<()> {
+    let shown = name(path);
+    ensure!(
+        !path.is_dir(),
+        "{option} {shown} is a directory; name a file"
+    );
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    ensure!(
+        dir.is_dir(),
+        "{option} {shown} is in no directory that is there; make it first, or name another"
+    );
+    // The file, or else the place for it.
+    let asked = if path.exists() { path } else { dir };
+    accessat(CWD, asked, Access::WRITE_OK, AtFlags::EACCESS)
+        .with_context(|| format!("{option} {shown} cannot be written; name another"))
+}
+
+fn name(path: &Path) -> String {
+    text::clean(&path.display().to_string()).into_owned()
 }
 
 fn is_stdout(path: &Path) -> bool {

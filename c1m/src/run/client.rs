@@ -34,6 +34,7 @@ use crate::{
     options::{ClientPlan, Identity},
     report::{record::Record, text::thousands},
     slow::Slow,
+    stderr::say,
     watch::{Sighting, Watch, moment::Moment},
 };
 
@@ -44,7 +45,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let outputs = outputs(trace, &args.outputs)?;
     let (args, fewer) = doctor::fitted(&args);
     if let Some(fewer) = fewer {
-        eprintln!("c1m: {fewer}");
+        say(fewer);
     }
     let plan = ClientPlan::new(&args)?;
     let metrics = metrics(trace, &args.metrics, "client", &plan.target.to_string()).await?;
@@ -66,7 +67,7 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         () = interrupt.first() => Ok(hold),
         () = keys.end() => Ok(hold),
     };
-    interrupt.second_kills();
+    let impatience = interrupt.second_kills(client.undo());
     show.end();
     let held = *done.as_ref().unwrap_or(&hold);
     let report = match done {
@@ -76,8 +77,8 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let publish = |report: Report, watch: &Watch| {
         let Report { mut record, table } = report;
         record.states = watch.states();
-        cost::save(trace, watch, Some(table.saturating_sub(held)))?;
         let written = publish(&record, &outputs);
+        cost::save(trace, watch, Some(table.saturating_sub(held)))?;
         anyhow::Ok((record, written))
     };
     // To close a million takes seconds. A reset leaves no state behind, so that nothing can be added to the table.
@@ -89,14 +90,14 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         let (record, written) = published?;
         // They may have had every file of the host.
         written.or_else(|_| outputs.write(&record))?;
-        return ended(&record, metrics).await;
+        return ended(&record, metrics, impatience).await;
     }
     let closed = client.close().await;
     let report = report?;
     closed?;
     let (record, written) = publish(report, &watch)?;
     written?;
-    ended(&record, metrics).await
+    ended(&record, metrics, impatience).await
 }
 
 /// Up to so many facts are read into memory; of more, each attempt's are read when it is judged.
@@ -226,7 +227,12 @@ async fn report(
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
     ends.settle(&index, &watch.changed(Side::Server)?);
     let (started, wall, epoch_ns) = client.started();
-    let asks = sighting.sight.server_end && !ends.are_complete();
+    // What was dropped behind a translation is not this tuple's, wherever the server is.
+    let progress = client.progress();
+    let asks = match sighting.sight.server_end {
+        true => !ends.are_complete(),
+        false => progress.failed + progress.lost > 0,
+    };
     let translated = translated(watch, &index, target, asks)?;
     let run = Run {
         tuples: &plan.tuples,
@@ -268,6 +274,7 @@ async fn report(
             server_nofile,
             victims: sighting.snapshot.victims,
             host: sighting.host,
+            client_host: sighting.client_host,
             ..RemedyContext::default()
         },
     });

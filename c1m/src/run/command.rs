@@ -9,11 +9,12 @@ use std::{
 use anyhow::bail;
 
 use super::{
-    cost, filter, interrupt::Interrupt, metrics, publish, timeline::Sampler, workload::Workload,
+    cost, filter, interrupt::Interrupt, metrics, outputs, publish, timeline::Sampler,
+    workload::Workload,
 };
 use crate::{
     causes::{Cause, remedy::RemedyContext},
-    cli::{Live, TraceArgs},
+    cli::{Live, Outputs, TraceArgs},
     ledger::{
         Ledger,
         balance::Frame,
@@ -23,6 +24,7 @@ use crate::{
     options::Identity,
     report::{record::Record, text::thousands},
     slow::Slow,
+    stderr::say,
     watch::Watch,
 };
 
@@ -34,7 +36,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
             args.workload.join(" ")
         );
     }
-    args.outputs.check()?;
+    let outputs = outputs(Some(&args), &Outputs::default())?;
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
     let role = role(&args);
@@ -50,7 +52,9 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         false => Some(Workload::start(&args.workload, Identity::of_sudo())?),
     };
     let named = ports(&args).replace(':', "");
-    eprintln!("c1m: tracing port {named}; Ctrl-C ends it and prints the table");
+    say(format_args!(
+        "tracing port {named}; Ctrl-C ends it and prints the table"
+    ));
     // What the command says would be drawn over.
     let live = match (args.live.live, &workload) {
         (Live::Auto, Some(_)) => Live::Off,
@@ -64,7 +68,10 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         () = interrupt.first() => {}
         () = keys.end() => {}
     }
-    interrupt.second_kills();
+    let impatience = match &workload {
+        Some(workload) => interrupt.second_kills(workload.ask_to_end()),
+        None => interrupt.second_kills(|| ()),
+    };
     show.end();
     let record = report(&args, &mut watch, sampler, started, ended).await;
     if let Some(workload) = workload {
@@ -72,9 +79,9 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     }
     let mut record = record?;
     record.states = watch.states();
+    publish(&record, &outputs)?;
     cost::save(Some(&args), &watch, None)?;
-    publish(&record, &args.outputs)?;
-    super::ended(&record, metrics).await
+    super::ended(&record, metrics, impatience).await
 }
 
 /// Whose view it is.

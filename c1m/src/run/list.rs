@@ -4,6 +4,7 @@ use super::filter;
 use crate::{
     cli::Hooks,
     report::text,
+    stderr::say,
     trace::{Tracer, btf::KernelTypes, hooks::HOOKS, load::Kernel, preflight, symbols::Symbols},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn programs(hooks: Hooks) -> anyhow::Result<u8> {
     let tracer = for_nobody(hooks)?;
     // What takes their place hides them.
     for refusal in &tracer.choice.refusals {
-        eprintln!("c1m: the kernel refused {refusal}");
+        say(format_args!("the kernel refused {refusal}"));
     }
     let mut lines = format!("{:<28} {:>8} {:>9}\n", "PROGRAM", "SIZE", "VERIFIED");
     for program in tracer.programs()? {

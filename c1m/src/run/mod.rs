@@ -17,7 +17,8 @@ use crate::{
     cli::{Cli, Command, Live, LiveArgs, MetricsArgs, Outputs, TraceArgs},
     metrics::Metrics,
     netns::Netns,
-    report::{publish, record::Record},
+    report::{outputs::check_writable, publish, record::Record},
+    run::interrupt::{Impatience, Interrupt},
     trace::Filter,
 };
 
@@ -81,6 +82,9 @@ fn filter(
     }
     ports.sort_unstable();
     ports.dedup();
+    if ports.first() == Some(&0) {
+        bail!("--port 0 is no port that anybody listens at: name the server's");
+    }
     let entries = trace.map_or(1, |trace| trace.entries);
     if entries == 0 {
         bail!("--entries 0 leaves no room for a single failure: 1 or more");
@@ -97,17 +101,30 @@ fn filter(
     })
 }
 
-/// Where the report of a run goes: what the tracer's options say, and else the load's own.
+/// Where the report of a run goes: what the tracer's options say, and else the load's own. Errors: a file cannot be written.
 fn outputs(trace: Option<&TraceArgs>, own: &Outputs) -> anyhow::Result<Outputs> {
     let outputs = trace.map_or_else(|| own.clone(), |trace| trace.outputs.or(own));
     outputs.check()?;
+    if let Some(cost) = trace.and_then(|trace| trace.cost.as_deref()) {
+        check_writable("--cost", cost)?;
+    }
     Ok(outputs)
 }
 
-/// Lets the metrics end with the table, and says how the run ended.
-async fn ended(record: &Record, metrics: Option<Metrics>) -> anyhow::Result<u8> {
-    if let Some(metrics) = metrics {
-        metrics.finish(record).await;
+/// Lets the metrics end with the table, and says how the run ended. The table is out: a signal ends but the waiting now.
+async fn ended(
+    record: &Record,
+    metrics: Option<Metrics>,
+    impatience: Impatience,
+) -> anyhow::Result<u8> {
+    let Some(metrics) = metrics else {
+        return Ok(record.status());
+    };
+    let mut enough = Interrupt::new()?;
+    drop(impatience);
+    tokio::select! {
+        () = metrics.finish(record) => {}
+        () = enough.first() => {}
     }
     Ok(record.status())
 }

@@ -15,6 +15,7 @@ use crate::{
     options::{Identity, ServerPlan},
     report::record::Record,
     slow::Slow,
+    stderr::say,
     watch::{Watch, moment::Moment},
 };
 
@@ -36,14 +37,17 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     drop(loading);
     let run_as = trace.and_then(|_| Identity::of_sudo());
     let mut server = ServerRun::start(plan, run_as).await?;
-    eprintln!("c1m: listening on {}, backlog {backlog}", server.address());
+    say(format_args!(
+        "listening on {}, backlog {backlog}",
+        server.address()
+    ));
     let (mut show, mut keys) = Show::begin(live_of(trace, args.live), &watch, false)?;
     let done = tokio::select! {
         ended = supervise(&mut server, &watch, &mut show, &mut sampler) => ended,
         () = interrupt.first() => Ok(()),
         () = keys.end() => Ok(()),
     };
-    interrupt.second_kills();
+    let impatience = interrupt.second_kills(|| ());
     show.end();
     let record = match done {
         Ok(()) => report(&server, &mut watch, sampler, started).await,
@@ -53,9 +57,9 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
     let mut record = record?;
     closed?;
     record.states = watch.states();
-    cost::save(trace, &watch, None)?;
     publish(&record, &outputs)?;
-    ended(&record, metrics).await
+    cost::save(trace, &watch, None)?;
+    ended(&record, metrics, impatience).await
 }
 
 /// Until it is cancelled; an error ends it if nothing can be supervised any more.

@@ -1,16 +1,22 @@
 //! Somebody's command under the tracer: started as the user who called sudo, in a process group of its own,
 //! so that Ctrl-C reaches the tracer first.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::options::Identity;
 
 /// How long it gets to end by itself once asked.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look whether its children are gone, whom nobody here can wait for.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A running command.
 pub(super) struct Workload {
@@ -24,6 +30,10 @@ impl Workload {
         let (name, arguments) = words.split_first().context("no command")?;
         let mut command = Command::new(name);
         command.args(arguments).process_group(0).kill_on_drop(true);
+        if io::stdin().is_terminal() {
+            // Not in the foreground, it would be stopped for good if it read from there.
+            command.stdin(Stdio::null());
+        }
         if let Some(identity) = run_as {
             // SAFETY: makes system calls only, and allocates nothing.
             unsafe { command.pre_exec(move || identity.assume()) };
@@ -43,21 +53,50 @@ impl Workload {
         Ok(format!("{} ended: {status}", self.name))
     }
 
-    /// Asks it and its children to end, and does not take no for an answer.
+    /// Its process group, as long as it has not ended.
+    fn group(&self) -> Option<Pid> {
+        self.child.id().and_then(|pid| Pid::from_raw(pid as i32))
+    }
+
+    /// Asks it and its children to end, where nothing can be waited for.
+    pub(super) fn ask_to_end(&self) -> impl FnOnce() + Send + use<> {
+        let group = self.group();
+        move || {
+            if let Some(group) = group {
+                // It may have ended meanwhile.
+                let _ = kill_process_group(group, Signal::TERM);
+            }
+        }
+    }
+
+    /// Asks it and its children to end, and does not take no for an answer. One that has ended by itself may have left
+    /// children on purpose, as a daemon does.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        let Some(group) = self.group() else {
+            return Ok(());
+        };
         for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-            let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid as i32)) else {
-                return Ok(());
-            };
             // It may have ended meanwhile.
-            let _ = kill_process_group(pid, signal);
-            if tokio::time::timeout(PATIENCE, self.child.wait())
+            let _ = kill_process_group(group, signal);
+            if tokio::time::timeout(PATIENCE, self.gone(group))
                 .await
                 .is_ok()
             {
                 return Ok(());
             }
         }
-        anyhow::bail!("{} does not end", self.name)
+        // Children that are dead may stay in the group as long as nobody reaps them.
+        match self.group() {
+            Some(_) => anyhow::bail!("{} does not end", self.name),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns when it has ended and nobody of its group is left.
+    async fn gone(&mut self, group: Pid) {
+        let _ = self.child.wait().await;
+        while test_kill_process_group(group).is_ok() {
+            tokio::time::sleep(POLL).await;
+        }
     }
 }

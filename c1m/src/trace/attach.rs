@@ -301,7 +301,7 @@ fn load_object(
         )
         .map_max_entries("STATE_MARKS", state_marks)
         .load(OBJECT)
-        .map_err(|error| preflight::no_bpf(&error))
+        .map_err(|error| preflight::no_bpf(&error, filter.entries))
 }
 
 /// Sets one of the words that the programs look at.

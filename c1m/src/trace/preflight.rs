@@ -40,15 +40,23 @@ fn hides_memory(modes: &str) -> bool {
     modes.contains("[confidentiality]")
 }
 
-/// What to say when the kernel takes no eBPF at all: the system call's own error, and where to look.
-pub(super) fn no_bpf(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+/// What to say when the kernel takes no eBPF at all: the system call's own error, and where to look; or no maps with room for
+/// so many `entries`.
+pub(super) fn no_bpf(error: &(dyn std::error::Error + 'static), entries: u32) -> anyhow::Error {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
     let errno = deepest.downcast_ref().and_then(io::Error::raw_os_error);
-    if errno == Some(libc::EMFILE) {
-        return too_few_descriptors();
+    match errno {
+        Some(libc::EMFILE) => return too_few_descriptors(),
+        Some(libc::E2BIG | libc::ENOMEM) => {
+            return anyhow::anyhow!(
+                "this kernel has no memory for maps with --entries {entries} (bpf(): {deepest}): a smaller --entries, whose \
+                 default is 1000000"
+            );
+        }
+        _ => {}
     }
     anyhow::anyhow!(
         "this kernel takes no eBPF maps or programs from c1m (bpf(): {deepest}): it needs CONFIG_BPF_SYSCALL, \

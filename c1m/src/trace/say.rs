@@ -6,6 +6,8 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use crate::stderr::say;
+
 /// Prints on stderr what it is given.
 struct Stderr;
 
@@ -15,7 +17,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("c1m: kernel: {}", record.args());
+        say(format_args!("kernel: {}", record.args()));
     }
 
     fn flush(&self) {}

@@ -24,6 +24,10 @@ fn the_server_refuses_in_one_line_with_status_2() {
             &["somaxconn", "sysctl -w net.core.somaxconn=999999999"],
         ),
         (&["server", "--backlog", "0"], &["--backlog"]),
+        (
+            &["server", "--listen", "127.0.0.1:0"],
+            &["127.0.0.1:0", "name it"],
+        ),
         (&["server", "--workers-max", "0"], &["--workers-max"]),
         (
             &["server", "--per-worker", "4294967295"],
@@ -39,7 +43,19 @@ fn the_server_refuses_in_one_line_with_status_2() {
 fn the_client_refuses_likewise() {
     let cases: &[(&[&str], &[&str])] = &[
         (
-            &["client", "--ips", "2", "--connections", "50001"],
+            &["client", "--ips", "2", "--connections", "111073"],
+            &["111073", "111072", "--ips 3"],
+        ),
+        (
+            &[
+                "client",
+                "--ips",
+                "2",
+                "--per-ip",
+                "25000",
+                "--connections",
+                "50001",
+            ],
             &["50001", "50000", "--ips"],
         ),
         (&["client", "--connections", "0"], &["--connections"]),

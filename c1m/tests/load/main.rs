@@ -4,6 +4,7 @@ mod aliases;
 mod bad_input;
 mod client;
 mod doctor;
+mod ends;
 mod live;
 mod metrics;
 mod rig;

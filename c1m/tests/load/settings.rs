@@ -254,6 +254,22 @@ fn what_persists_is_in_two_files_and_shown() {
 }
 
 #[test]
+fn a_limit_beyond_what_is_in_force_is_not_written_for_every_login() {
+    let (net, dir) = (Net::new(), tempfile::tempdir().expect("a directory"));
+    let etc = dir.path().join("etc");
+    let most: u64 = value(&net, "fs/nr_open").parse().expect("a number");
+    let words = format!(
+        "doctor --connections {} --processes 1 --end server --persist --etc {}",
+        2 * most,
+        etc.display()
+    );
+    let (status, said) = run(&net, &words, &dir.path().join("state"));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("--fix --persist"), "{said}");
+    assert!(!etc.exists());
+}
+
+#[test]
 fn who_is_not_root_is_told() {
     if rustix::process::geteuid().is_root() {
         return;

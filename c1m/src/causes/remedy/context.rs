@@ -18,10 +18,15 @@ pub struct Holders {
 /// What a remedy is computed from. Everything but `lost` may be unknown.
 #[derive(Clone, Debug, Default)]
 pub struct RemedyContext {
-    /// The limits of the host, in the network namespace of the end that has to change.
+    /// The limits of the host, in the network namespace of the server.
     pub host: Host,
+    /// The same in that of the client, where it is another.
+    pub client_host: Option<Host>,
     /// How many attempts the cause took.
     pub lost: u64,
+    /// How many attempts met the queue that was full: besides these also those that the same queue took by another cause, and those
+    /// that got over it.
+    pub met: u64,
     /// The listener's `sk_max_ack_backlog`: the smaller of its backlog and somaxconn.
     pub accept_limit: Option<u32>,
     /// How many listeners share the address and port; 0 if that was not seen.
@@ -48,4 +53,11 @@ pub struct RemedyContext {
     pub nofile: Option<u64>,
     /// The same of a server's process that has all of its descriptors in use; none if none has.
     pub server_nofile: Option<u64>,
+}
+
+impl RemedyContext {
+    /// The limits in the client's namespace.
+    pub(super) fn client_host(&self) -> &Host {
+        self.client_host.as_ref().unwrap_or(&self.host)
+    }
 }

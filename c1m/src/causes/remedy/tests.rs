@@ -88,6 +88,57 @@ fn syncookies_are_named_where_they_are_off() {
 }
 
 #[test]
+fn the_next_limit_of_requests_is_raised_with_the_first() {
+    let mut context = context();
+    context.host.tcp_max_syn_backlog = Some(1_024);
+    let backlog = "--backlog 1024";
+    assert_eq!(fixes(Cause::SynBacklogFull, &context), [backlog]);
+    context.host.tcp_max_syn_backlog = Some(256);
+    let max = "sysctl -w net.ipv4.tcp_max_syn_backlog=1024";
+    assert_eq!(fixes(Cause::SynBacklogFull, &context), [backlog, max]);
+    let text = remedy(Cause::SynBacklogFull, &context);
+    assert!(
+        text.contains(&format!("{max} (now 256), or sysctl")),
+        "{text}"
+    );
+    // The other way round.
+    context.queue_seen_max = Some(193);
+    assert_eq!(
+        fixes(Cause::SynBacklogLastQuarter, &context),
+        [max, backlog]
+    );
+    context.accept_limit = Some(1_024);
+    assert_eq!(fixes(Cause::SynBacklogLastQuarter, &context), [max]);
+}
+
+#[test]
+fn a_queue_has_room_for_those_too_that_got_over_it() {
+    let context = RemedyContext {
+        lost: 5,
+        met: 4_005,
+        ..context()
+    };
+    let text = remedy(Cause::AcceptQueueFullSyn, &context);
+    assert!(
+        text.contains("burst of up to 4,133") && text.contains("--backlog 8192"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_the_client_has_to_change_is_of_its_namespace() {
+    let mut context = context();
+    context.client_host = Some(Host {
+        ip_local_port_range: Some(vec![1_024, 65_535]),
+        ..Host::default()
+    });
+    assert_eq!(
+        remedy(Cause::PortsExhausted, &context),
+        "range 1024–65535 has 64,512 ports per source: 28,056 live, 176 in TIME_WAIT; one more source address"
+    );
+}
+
+#[test]
 fn ports_name_their_holders() {
     assert_eq!(
         remedy(Cause::PortsExhausted, &context()),
@@ -125,6 +176,18 @@ fn a_timeout_lets_one_more_syn_out() {
         "it waited 2.5 s, the next SYN would have gone after 3 s: --timeout 4s; if nothing answers then \
          either, look at the path and the server"
     );
+    let mut linear = context();
+    linear.host.tcp_syn_linear_timeouts = Some(4);
+    for (timeout_ms, next) in [
+        (2_500, "after 3 s: --timeout 4s"),
+        (10_000, "after 11 s: --timeout 12s"),
+    ] {
+        linear.timeout_ms = Some(timeout_ms);
+        let text = remedy(Cause::GaveUp, &linear);
+        assert!(text.contains(next), "{text}");
+    }
+    assert!(remedy(Cause::SynUnanswered, &linear).starts_with("up to 11 SYNs"));
+    assert!(remedy(Cause::SynUnanswered, &context()).starts_with("up to 7 SYNs"));
 }
 
 #[test]
