@@ -28,6 +28,8 @@ pub struct Offsets {
     pub sk_protocol: u32,
     /// How many bytes `sk_protocol` has (2 from 5.6).
     pub sk_protocol_bytes: u32,
+    /// `sock.sk_type`
+    pub sk_type: u32,
     /// `sock.sk_err`
     pub sk_err: u32,
     /// `sock.sk_lock.owned`
@@ -143,4 +145,4 @@ pub struct Offsets {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Offsets>() == 67 * 4);
+const _: () = assert!(size_of::<Offsets>() == 68 * 4);

@@ -118,6 +118,7 @@ fn is_older(sequence: u32, generation: u32) -> bool {
 #[inline(always)]
 fn tells(facts: &Facts) -> bool {
     facts.first_drop_ns != 0
+        || facts.filtered.count != 0
         || facts.syn_retransmits | facts.synack_retransmits != 0
         || facts.client.icmp_err != 0
         || (facts.client.flags | facts.server.flags) & end_flag::FAILURE != 0

@@ -345,7 +345,8 @@ pub(crate) fn is_closed_by_network(sk: impl Object) -> bool {
             && sk.follow(offset!(sk_socket)).is_some()
 }
 
-/// The sequence number of the SYN of a socket in SYN_SENT (`tcp_connect_init`); 0 if it has sent none.
+/// The sequence number of the SYN of a socket in SYN_SENT (`tcp_connect_init`); 0 if it has sent none. Once that is acknowledged, the
+/// next.
 #[inline(always)]
 pub(crate) fn syn_sequence(sk: Ptr) -> Option<u32> {
     sk.read(offset!(snd_una))

@@ -196,6 +196,8 @@ pub(crate) struct Check {
     pub(crate) segment: u64,
     /// The request.
     pub(crate) request: u64,
+    /// Where it says that another CPU has taken the request.
+    pub(crate) lost_race: u64,
 }
 
 /// A request's timer under way.

@@ -75,7 +75,7 @@ pub enum Command {
 pub enum Listeners {
     /// One listening socket that all workers share
     Shared,
-    /// One listening socket per worker, by SO_REUSEPORT
+    /// One listening socket per worker, by SO_REUSEPORT: by a hash, so that what falls to a worker that is full waits there
     Reuseport,
 }
 

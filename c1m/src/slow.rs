@@ -1,6 +1,6 @@
 //! Says what is being done if it takes long: whoever waits should know for what.
 
-use std::{sync::mpsc, time::Duration};
+use std::{sync::mpsc, thread, time::Duration};
 
 use crate::stderr::say;
 
@@ -15,7 +15,8 @@ impl Slow {
     /// It begins; if it takes long, stderr says `what`.
     pub fn new(what: &'static str) -> Self {
         let (sender, end) = mpsc::channel::<()>();
-        std::thread::spawn(move || {
+        // Without another thread nobody says it, which is no reason not to do it.
+        let _ = thread::Builder::new().spawn(move || {
             if end.recv_timeout(QUIET) == Err(mpsc::RecvTimeoutError::Timeout) {
                 say(format_args!("{what} …"));
             }

@@ -72,6 +72,8 @@ struct Receiver {
     queue: QueueState,
     /// It is a listener that waits for data (TCP_DEFER_ACCEPT).
     defers: bool,
+    /// It is no stream's: a raw or packet socket has a copy of what passes by, and only that is freed.
+    has_copy: bool,
 }
 
 #[inline(always)]
@@ -145,6 +147,9 @@ impl Freed {
             return None;
         }
         let receiver = receiver(Ptr(self.receiver));
+        if receiver.has_copy {
+            return None;
+        }
         let mut drop = self.as_told();
         drop.flags |= receiver.flags;
         // On the way out the segment belongs to its sender's socket; on the way in early demux may have given
@@ -232,6 +237,7 @@ impl Freed {
 }
 
 const SYN_ACK: u8 = SYN | ACK;
+const SOCK_STREAM: u16 = 1;
 
 #[inline(always)]
 fn receiver(sk: Ptr) -> Receiver {
@@ -239,6 +245,7 @@ fn receiver(sk: Ptr) -> Receiver {
         flags: 0,
         queue: NO_QUEUE,
         defers: false,
+        has_copy: false,
     };
     match sock_state(sk) {
         None => {}
@@ -253,7 +260,11 @@ fn receiver(sk: Ptr) -> Receiver {
         Some(TIME_WAIT) => receiver.flags = drop_flag::RX_TIME_WAIT,
         Some(SYN_SENT) => {}
         Some(NEW_SYN_RECV) => receiver.flags = drop_flag::RX_REQUEST,
-        Some(_) => receiver.flags = drop_flag::RX_OTHER,
+        Some(_) => {
+            receiver.flags = drop_flag::RX_OTHER;
+            let kind: Option<u16> = sk.read(offset!(sk_type));
+            receiver.has_copy = kind.is_some_and(|kind| kind != SOCK_STREAM);
+        }
     }
     receiver
 }

@@ -286,6 +286,7 @@ fn check(args: &impl Arguments) -> Check {
         listener: args.pointer(0).0,
         segment: args.pointer(1).0,
         request: args.pointer(2).0,
+        lost_race: args.pointer(4).0,
     }
 }
 
@@ -317,6 +318,10 @@ pub(crate) fn fx_request_check(ctx: FExitContext) -> i32 {
 fn check_failed(window: &mut Window) -> Option<()> {
     let Window { check, refused, .. } = window;
     let (listener, segment) = (Ptr(check.listener), Ptr(check.segment));
+    // Another CPU made the child, and gets the segment.
+    if Ptr(check.lost_race).read::<u8>(0).unwrap_or(0) != 0 {
+        return None;
+    }
     // The function that makes the child was asked, and told already.
     if *refused == segment.0 || !folding() || sock_state(listener) != Some(LISTEN) {
         return None;

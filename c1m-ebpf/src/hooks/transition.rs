@@ -11,7 +11,9 @@ use c1m_common::{
 
 use super::state::{BY_NETWORK, BY_PROGRAM};
 use crate::{
-    fold::{NOBODY, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns},
+    fold::{
+        NOBODY, begin, end, entry, entry_of, existing, no_longer_deferred, note_changed, now_ns,
+    },
     kernel::{
         By, Object, Ptr, Side, current_is_exiting, fill_tuple, is_closed_by_network, syn_sequence,
         traced_common, traced_side,
@@ -106,7 +108,7 @@ fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
             }
             if opened {
                 count_established(stats);
-                established(side, &tuple);
+                established(sk, side, &tuple);
             } else {
                 let end = Leaving { sk, from, to, side };
                 left(&end, &tuple, stats)?;
@@ -139,10 +141,18 @@ const EACH_TIMED: u64 = 1000;
 
 /// The entry, if there is one, learns that the attempt got through.
 #[inline(always)]
-fn established(side: Side, tuple: &Tuple) {
+fn established(sk: Ptr, side: Side, tuple: &Tuple) {
     if let Some(facts) = existing(tuple) {
         match side {
-            Side::Client => facts.client_established_ns = now_ns(),
+            Side::Client => {
+                // Whose end has left already was an earlier attempt, unless it met a SYN: a listener would have begun this one,
+                // but it is elsewhere.
+                let earlier = facts.client.closed_ns != 0 && facts.client.to != SYN_RECV;
+                if earlier && let Some(acknowledged) = syn_sequence(sk) {
+                    begin(tuple, acknowledged.wrapping_sub(1));
+                }
+                facts.client_established_ns = now_ns();
+            }
             Side::Server => {
                 facts.server_established_ns = now_ns();
                 no_longer_deferred(facts);

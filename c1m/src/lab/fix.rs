@@ -243,6 +243,7 @@ mod tests {
             phase: "syn".to_owned(),
             count,
             places: Vec::new(),
+            places_unlisted: 0,
             evidence: String::new(),
             remedy: format!("mend {slug}"),
             fixes,

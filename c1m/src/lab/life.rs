@@ -1,14 +1,15 @@
 //! Labs of connections that are lost after their handshake.
 
+use anyhow::{Context as _, ensure};
 use c1m_common::tuple::mapped_v4;
 use rustix::process::Signal;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, PORT},
+    bench::{Bench, ESTABLISHED, FIRST_PORT, PORT},
     cgroup::Cgroup,
     close::{end_holder, kill_holder},
-    foreign::Foreign,
+    foreign::{Foreign, connect_from},
     plain,
     process::{Place, Process},
     traced::Traced,
@@ -110,6 +111,52 @@ pub(super) fn reset_by_peer_elsewhere(bench: &mut Bench) -> anyhow::Result<Vec<O
     let run = traced.finish(bench)?;
     let lost = [("reset-by-peer", RESET), ("closed-by-server", CLOSED)];
     let truth = Truth::of(ATTEMPTS, &lost);
+    Ok(vec![Outcome { truth, run }])
+}
+
+/// Clients of such a server use their ports again: after a refusal, for there was no listener yet, and after a reset.
+pub(super) fn reset_by_peer_elsewhere_again(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
+    const PORTS: u16 = 12;
+    const RESET: u16 = 5;
+    let far = bench.second_namespace()?;
+    bench.ip(Some(&far), "addr add 10.9.1.2/24 dev c1m-b")?;
+    let target = ([10, 9, 1, 2], PORT).into();
+    let traced = bench.traced_port(None)?;
+    let from = |nth| connect_from(([10, 9, 1, 1], FIRST_PORT + nth).into(), target);
+    for nth in 0..PORTS {
+        ensure!(
+            from(nth).is_err(),
+            "nobody listens, and there is a connection"
+        );
+    }
+    let mut server = Foreign::listen(Some(&far), target, 1024)?;
+    let mut clients: Vec<_> = (0..PORTS).map(from).collect::<anyhow::Result<_>>()?;
+    bench.accepted_in_order(&mut server, &mut clients)?;
+    server.reset(usize::from(RESET))?;
+    let stand = u64::from(PORTS - RESET);
+    bench.until("the resets arrived", || {
+        Ok(bench.clients(ESTABLISHED)? == stand)
+    })?;
+    // Those are the last ones, in the order in which it holds them.
+    let again = clients.split_off(stand as usize);
+    let again: Vec<_> = again
+        .into_iter()
+        .map(|client| {
+            let own = client.local_addr()?.as_socket();
+            drop(client);
+            connect_from(own.context("an address")?, target)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let all = u64::from(PORTS);
+    bench.until("they are accepted", || {
+        Ok(server.accept(usize::from(PORTS))? as u64 == all)
+    })?;
+    traced.interrupt()?;
+    let run = traced.finish(bench)?;
+    drop((clients, again));
+    let reset = u64::from(RESET);
+    let lost = [("refused", all), ("reset-by-peer", reset)];
+    let truth = Truth::of(2 * all + reset, &lost);
     Ok(vec![Outcome { truth, run }])
 }
 

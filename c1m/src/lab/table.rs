@@ -506,6 +506,12 @@ pub static LABS: &[Lab] = &[
         run: life::reset_by_peer_elsewhere,
     },
     Lab {
+        name: "reset-by-peer-elsewhere-again",
+        cause: "reset-by-peer",
+        about: "the same, and its clients use their ports again, after a refusal and after a reset",
+        run: life::reset_by_peer_elsewhere_again,
+    },
+    Lab {
         name: "netfilter-in-standing",
         cause: "netfilter-in",
         about: "a rule answers clients of standing connections with resets",

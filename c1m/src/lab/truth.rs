@@ -182,6 +182,7 @@ mod tests {
                 name: "pid 7".into(),
                 count,
             }],
+            places_unlisted: 0,
             evidence: "20 live".into(),
             remedy: String::new(),
             fixes: Vec::new(),

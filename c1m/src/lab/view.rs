@@ -25,6 +25,7 @@ const NOT_FOREIGN: &[(&str, &str)] = &[
     ("fin-wait-2-timeout", ALREADY),
     ("server-exited-mptcp", ALREADY),
     ("accept-queue-full-ack-late", ALREADY),
+    ("reset-by-peer-elsewhere-again", ALREADY),
     (
         "ack-rejected-deferred",
         "others of the lab's own connect to its server, too",

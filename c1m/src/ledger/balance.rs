@@ -175,6 +175,7 @@ fn row(cause: Cause, loss: &Loss, met: u64, frame: &Frame) -> CauseCount {
         })
         .collect();
     places.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    let places_unlisted = places.len().saturating_sub(PLACES_MAX) as u64;
     places.truncate(PLACES_MAX);
     let queue = &loss.queue;
     let context = RemedyContext {
@@ -200,6 +201,7 @@ fn row(cause: Cause, loss: &Loss, met: u64, frame: &Frame) -> CauseCount {
         phase: cause.row().phase.slug().to_owned(),
         count: loss.count,
         places,
+        places_unlisted,
         evidence: match cause {
             Cause::PortsExhausted if holders.total() > 0 => format!(
                 "the ports are held: {} live, {} in TIME_WAIT, {} in FIN_WAIT_2; {}",

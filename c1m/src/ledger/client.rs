@@ -54,32 +54,46 @@ impl<'a> Index<'a> {
 }
 
 /// The server's ends of a run's attempts, by attempt.
-pub struct ServerEnds(Vec<ServerEnd>);
+pub struct ServerEnds {
+    ends: Vec<ServerEnd>,
+    /// Another server may have the same port at another address, and a client with the same sources.
+    target: (IpAddr, u16),
+}
 
 impl ServerEnds {
-    /// None found yet.
-    pub fn new(len: usize) -> Self {
-        Self(vec![ServerEnd::Absent; len])
+    /// None found yet, of `len` attempts to `target`.
+    pub fn new(len: usize, target: SocketAddr) -> Self {
+        Self {
+            ends: vec![ServerEnd::Absent; len],
+            target: (target.ip().to_canonical(), target.port()),
+        }
+    }
+
+    /// The end of the attempt that a server's socket belongs to.
+    fn of(&mut self, index: &Index<'_>, tuple: &Tuple) -> Option<&mut ServerEnd> {
+        let to = target(tuple);
+        if (to.ip(), to.port()) != self.target {
+            return None;
+        }
+        self.ends.get_mut(index.of(source(tuple))?)
     }
 
     /// A socket of the census.
     pub fn note(&mut self, index: &Index<'_>, socket: &Socket) {
-        if let Some(at) = index.of(source(&socket.tuple))
-            && let Some(end) = self.0.get_mut(at)
-        {
+        if let Some(end) = self.of(index, &socket.tuple) {
             *end = server_end(socket);
         }
     }
 
     /// Whether the server's end of every attempt was found, accepted.
     pub fn are_complete(&self) -> bool {
-        self.0.iter().all(|end| *end == ServerEnd::Accepted)
+        self.ends.iter().all(|end| *end == ServerEnd::Accepted)
     }
 
     /// What changed first since the run's end tells how it was then, whatever the census found.
     pub fn settle(&mut self, index: &Index<'_>, changed: &HashMap<Tuple, u32>) {
         for (tuple, what) in changed {
-            let Some(end) = index.of(source(tuple)).and_then(|at| self.0.get_mut(at)) else {
+            let Some(end) = self.of(index, tuple) else {
                 continue;
             };
             *end = match *what {
@@ -166,7 +180,7 @@ pub fn book(
         let attempt = Attempt {
             outcome,
             facts,
-            server: ends.0[index],
+            server: ends.ends[index],
             to_itself: source == target,
         };
         let case = Case {

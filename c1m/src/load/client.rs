@@ -226,6 +226,7 @@ impl ClientRun {
         self.frozen = true;
         for worker in self.pool.workers.values() {
             worker.tell(command::FREEZE);
+            worker.wake();
         }
         while self.shares.values().any(|share| !share.frozen) {
             let (id, said) = self.pool.next().await;
@@ -237,9 +238,6 @@ impl ClientRun {
     /// Closes the connections as `--close` says, ends the workers, and takes the addresses back that it
     /// added.
     pub async fn close(mut self) -> anyhow::Result<()> {
-        for worker in self.pool.workers.values() {
-            worker.tell(command::CLOSE);
-        }
         self.pool.end().await;
         match self.aliases.take() {
             Some(aliases) => aliases.remove().await,
@@ -275,7 +273,7 @@ impl ClientRun {
             if let Err(error) = self.spawn(attempts.clone()) {
                 let met = error.downcast_ref().and_then(io::Error::raw_os_error);
                 match met {
-                    Some(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                    Some(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)) => {
                         self.cannot_start(attempts, errno);
                     }
                     _ => return Err(error),
@@ -344,7 +342,12 @@ impl ClientRun {
                 self.cannot_start(share.attempts, libc::ENFILE);
                 return Ok(());
             }
-            bail!("worker {} {ended} at its start", worker.pid);
+            let any_started = self.pool.workers.values().any(|worker| worker.started);
+            if !any_started && self.gone.begun == 0 {
+                bail!("worker {} {ended} at its start", worker.pid);
+            }
+            self.abandon(share.attempts, self.now_ms());
+            return Ok(());
         }
         let ended_ms = self.now_ms();
         let mut rest = share.attempts.end..share.attempts.end;

@@ -12,7 +12,7 @@ use rustix::{event::epoll::EventFlags, io::Errno, net::sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    open::{end, open},
+    open::open,
     outcome::{Outcome, Slab, Stage},
     pace::Rate,
     stats::{Common, WorkerStats},
@@ -21,6 +21,8 @@ use super::{
     worker::{COMMANDS, Epoll, command, event, now_ns, read_command, tell},
 };
 use crate::cli::Close;
+
+mod orders;
 
 /// Attempts begun before events get their turn.
 const BATCH: usize = 64;
@@ -168,34 +170,6 @@ impl Dialer<'_> {
         (number - commands, commands > 0)
     }
 
-    /// Whether to go on.
-    fn obey(&mut self) -> bool {
-        match read_command() {
-            command::FREEZE => self.freeze(),
-            command::CLOSE => self.close(),
-            _ => return true,
-        }
-        false
-    }
-
-    /// Takes in what has happened already, changes nothing from then on, and waits for the end.
-    fn freeze(&mut self) {
-        while let Ok(()) = self.epoll.wait(Some(Duration::ZERO)) {
-            self.now_ns = now_ns();
-            if let (0, _) = self.attend_all() {
-                break;
-            }
-        }
-        tell(event::FROZEN);
-        loop {
-            match read_command() {
-                command::FREEZE => tell(event::FROZEN),
-                command::CLOSE => return self.close(),
-                _ => {}
-            }
-        }
-    }
-
     /// Begins the next attempt, or says why not.
     fn begin(&mut self) -> Result<(), Hold> {
         let again = self.again.front().copied();
@@ -223,11 +197,16 @@ impl Dialer<'_> {
     fn dial(&mut self, local: u32) {
         let index = self.config.first + local as usize;
         let source = self.config.tuples.source(index);
+        let (before, started_ms) = (self.slab.get(index), self.since_start_ms());
         let outcome = Outcome {
             stage: Stage::InFlight,
-            tries: self.slab.get(index).tries.saturating_add(1),
+            tries: before.tries.saturating_add(1),
             port: source.port(),
-            started_ms: self.since_start_ms(),
+            started_ms,
+            first_ms: match before.tries {
+                0 => started_ms,
+                _ => before.first_ms,
+            },
             ..Outcome::default()
         };
         self.slab.set(index, outcome);
@@ -362,8 +341,17 @@ impl Dialer<'_> {
         self.stats.lost.up();
     }
 
-    /// Ends the attempts that took longer than `--timeout`.
+    /// Ends the attempts that took longer than `--timeout`. What has happened already comes first: it may be their answers.
     fn give_up(&mut self) {
+        let is_over = |began: u64| began.saturating_add(self.config.timeout_ns) <= self.now_ns;
+        if !self
+            .under_way
+            .front()
+            .is_some_and(|&(_, began)| is_over(began))
+        {
+            return;
+        }
+        self.take_in();
         while let Some(&(local, began)) = self.under_way.front() {
             if began.saturating_add(self.config.timeout_ns) > self.now_ns {
                 return;
@@ -372,27 +360,6 @@ impl Dialer<'_> {
             let outcome = self.slab.get(self.config.first + local as usize);
             // The decision is the client's own: no errno, of which none is 0.
             self.failed(local, outcome, began, Stage::GaveUp, None);
-        }
-    }
-
-    /// Closes what stands as `--close` says.
-    fn close(&mut self) {
-        self.now_ns = now_ns();
-        let ended_ms = self.since_start_ms();
-        for (local, slot) in self.connections.iter_mut().enumerate() {
-            let Some(socket) = slot.take() else { continue };
-            end(socket, self.config.close);
-            let index = self.config.first + local;
-            let outcome = self.slab.get(index);
-            if self.config.close != Close::None && outcome.stage == Stage::Established {
-                let stage = Stage::Closed;
-                let closed = Outcome {
-                    stage,
-                    ended_ms,
-                    ..outcome
-                };
-                self.slab.set(index, closed);
-            }
         }
     }
 }

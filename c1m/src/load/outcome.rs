@@ -83,12 +83,19 @@ pub struct Outcome {
     pub settle_us: u32,
     /// When an established connection ended, from the start of the run, in ms.
     pub ended_ms: u32,
+    /// When the first try began, from the start of the run, in ms.
+    pub first_ms: u32,
 }
 
 impl Outcome {
     /// Whether it ever was established, as far as the client knows.
     pub fn is_established(&self) -> bool {
-        matches!(self.stage, Stage::Established | Stage::Lost | Stage::Closed)
+        match self.stage {
+            Stage::Established | Stage::Lost | Stage::Closed => true,
+            // One that was under way had not settled.
+            Stage::WorkerDied => self.settle_us > 0,
+            _ => false,
+        }
     }
 }
 
@@ -105,10 +112,10 @@ impl Speed {
     /// An attempt that was tried.
     pub fn note(&mut self, outcome: &Outcome) {
         self.established += u64::from(outcome.is_established());
-        let started_us = u64::from(outcome.started_ms) * 1000;
-        let settled_us = started_us + u64::from(outcome.settle_us);
-        let (first_us, last_us) = self.span_us.unwrap_or((started_us, settled_us));
-        self.span_us = Some((first_us.min(started_us), last_us.max(settled_us)));
+        let began_us = u64::from(outcome.first_ms) * 1000;
+        let settled_us = u64::from(outcome.started_ms) * 1000 + u64::from(outcome.settle_us);
+        let (first_us, last_us) = self.span_us.unwrap_or((began_us, settled_us));
+        self.span_us = Some((first_us.min(began_us), last_us.max(settled_us)));
     }
 
     /// When the last one settled, from the start of the run; 0 without any.
@@ -180,6 +187,7 @@ impl Slab {
             started_ms: b as u32,
             settle_us: (b >> 32) as u32,
             ended_ms: c as u32,
+            first_ms: (c >> 32) as u32,
         }
     }
 
@@ -193,9 +201,13 @@ impl Slab {
             started_ms,
             settle_us,
             ended_ms,
+            first_ms,
         } = outcome;
         let [a, b, c] = self.words(index);
-        c.store(u64::from(ended_ms), Ordering::Relaxed);
+        c.store(
+            u64::from(ended_ms) | u64::from(first_ms) << 32,
+            Ordering::Relaxed,
+        );
         b.store(
             u64::from(started_ms) | u64::from(settle_us) << 32,
             Ordering::Relaxed,
@@ -228,6 +240,7 @@ mod tests {
             started_ms: u32::MAX,
             settle_us: 7,
             ended_ms: 9,
+            first_ms: 11,
         };
         slab.set(2, set);
         let other = Slab::open(slab.as_fd().try_clone_to_owned().unwrap(), 3).unwrap();
@@ -240,19 +253,30 @@ mod tests {
     fn speed_spans_from_the_first_begun_to_the_last_settled() {
         let mut speed = Speed::default();
         assert_eq!(speed.establish_s(), 0.0);
-        for (stage, started_ms, settle_us) in [
-            (Stage::Established, 2_000, 100_000),
-            (Stage::Failed, 1_000, 3_000_000),
-            (Stage::Closed, 3_000, 500_000),
+        for (stage, first_ms, started_ms, settle_us) in [
+            (Stage::Established, 2_000, 2_000, 100_000),
+            (Stage::Failed, 1_000, 1_000, 3_000_000),
+            (Stage::Closed, 3_000, 3_000, 500_000),
+            (Stage::WorkerDied, 3_000, 3_000, 1),
+            (Stage::WorkerDied, 3_000, 3_000, 0),
         ] {
             speed.note(&Outcome {
                 stage,
+                first_ms,
                 started_ms,
                 settle_us,
                 ..Outcome::default()
             });
         }
-        assert_eq!(speed.established, 2);
+        assert_eq!(speed.established, 3);
         assert_eq!(speed.establish_s(), 3.0);
+        // It was tried again.
+        speed.note(&Outcome {
+            stage: Stage::Established,
+            started_ms: 7_000,
+            settle_us: 1_000,
+            ..Outcome::default()
+        });
+        assert_eq!(speed.establish_s(), 7.001);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{io::AsyncReadExt, process::Command, sync::mpsc};
 
 use super::{
@@ -150,6 +151,14 @@ impl Worker {
         // A dead worker can't be told; its end is on the way to us.
         let _ = rustix::io::write(&self.commands, &[command]);
     }
+
+    /// Lets it go on if somebody has stopped it (SIGSTOP): it is to end, and would not hear of that.
+    pub(super) fn wake(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid as i32) {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
 }
 
 /// The workers of one server or client.
@@ -283,6 +292,7 @@ impl Pool {
     pub(super) async fn end(&mut self) {
         for worker in self.workers.values() {
             worker.tell(command::CLOSE);
+            worker.wake();
         }
         let mut left: Vec<u32> = self.workers.keys().copied().collect();
         self.workers.clear();

@@ -243,15 +243,18 @@ impl Epoll {
 
     /// Waits for events, at most this long (`None`: as long as it takes).
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Errno> {
-        let timeout = timeout.map(|timeout| Timespec {
+        let mut timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),
         });
-        self.events.clear();
-        let spare = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.fd, spare, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno),
+        loop {
+            self.events.clear();
+            let spare = rustix::buffer::spare_capacity(&mut self.events);
+            match epoll::wait(&self.fd, spare, timeout.as_ref()) {
+                // Stopped and woken: what has happened meanwhile comes first (signal(7)).
+                Err(Errno::INTR) => timeout = Some(Timespec::default()),
+                done => return done.map(drop),
+            }
         }
     }
 

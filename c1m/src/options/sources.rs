@@ -51,8 +51,7 @@ pub(super) fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
         None => default_ips(&sources, args.connections, per_ip)?,
     };
     ensure!(ips > 0, "--ips 0 leaves no source address: --ips 1 or more");
-    let all = u64::from(ips) * u64::from(per_ip);
-    let connections = args.connections.unwrap_or(all);
+    let connections = (args.connections).unwrap_or(u64::from(ips) * u64::from(per_ip));
     let has = sources.extent.unwrap_or(u32::MAX);
     let tuples_here = u64::from(ips.min(has)) * u64::from(per_ip);
     ensure!(

@@ -164,6 +164,9 @@ fn loss(index: usize, row: &CauseCount) -> Markup {
                         span.soft { (count(&format!("{path}/places/{at}/count"), place.count)) }
                     }
                 }
+                @if row.places_unlisted > 0 {
+                    div { "and " (count(&format!("{path}/places_unlisted"), row.places_unlisted)) " more" }
+                }
             }
             td {
                 (clean(&row.remedy))

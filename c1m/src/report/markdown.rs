@@ -99,11 +99,18 @@ fn causes(out: &mut String, record: &Record) -> std::fmt::Result {
 }
 
 fn places(row: &CauseCount) -> String {
-    row.places
-        .iter()
+    let listed = row.places.iter();
+    let mut lines: Vec<String> = listed
         .map(|place| format!("{} ({})", text(&place.name), thousands(place.count)))
-        .collect::<Vec<_>>()
-        .join("<br>")
+        .collect();
+    if row.places_unlisted > 0 {
+        lines.push(format!(
+            "and {} more ({})",
+            thousands(row.places_unlisted),
+            thousands(row.count_unlisted())
+        ));
+    }
+    lines.join("<br>")
 }
 
 fn recovered(out: &mut String, record: &Record) -> std::fmt::Result {

@@ -116,6 +116,9 @@ pub struct CauseCount {
     pub count: u64,
     /// Where it happened, most first: a listener, a source address, a process.
     pub places: Vec<Place>,
+    /// How many more places there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub places_unlisted: u64,
     /// The evidence in one line, with this run's numbers.
     pub evidence: String,
     /// What to change on this host.
@@ -125,7 +128,18 @@ pub struct CauseCount {
     pub fixes: Vec<Fix>,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl CauseCount {
+    /// How many of its attempts were at places that are not listed.
+    pub fn count_unlisted(&self) -> u64 {
+        let listed = self.places.iter().map(|place| place.count);
+        self.count
+            .saturating_sub(listed.fold(0, u64::saturating_add))
+    }
+
     /// Whether it is one of the three rows that close the table: evidence lost, not observable, unexplained.
     pub fn is_closing(&self) -> bool {
         Cause::from_slug(&self.slug).is_some_and(|cause| cause.row().phase == Phase::Ledger)

@@ -166,8 +166,10 @@ fn cells(row: &CauseCount) -> Cells {
             false => format!("{} ({})", clean(&place.name), thousands(place.count)),
         })
         .collect();
-    if row.places.len() > PLACES_SHOWN {
-        place.push(format!("and {} more", row.places.len() - PLACES_SHOWN));
+    let beyond = row.places.len().saturating_sub(PLACES_SHOWN) as u64;
+    let beyond = beyond.saturating_add(row.places_unlisted);
+    if beyond > 0 {
+        place.push(format!("and {} more", thousands(beyond)));
     }
     Cells {
         lost: thousands(row.count),

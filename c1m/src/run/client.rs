@@ -223,16 +223,11 @@ async fn report(
     let mut sighting = watch.end(facts_max)?;
     let target = plan.target;
     let index = Index::new(&plan.tuples, slab);
-    let mut ends = ServerEnds::new(slab.len());
+    let mut ends = ServerEnds::new(slab.len(), target);
     let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
     ends.settle(&index, &watch.changed(Side::Server)?);
     let (started, wall, epoch_ns) = client.started();
-    // What was dropped behind a translation is not this tuple's, wherever the server is.
-    let progress = client.progress();
-    let asks = match sighting.sight.server_end {
-        true => !ends.are_complete(),
-        false => progress.failed + progress.lost > 0,
-    };
+    let asks = asks(&client.progress(), &ends, &sighting);
     let translated = translated(watch, &index, target, asks)?;
     let run = Run {
         tuples: &plan.tuples,
@@ -282,7 +277,16 @@ async fn report(
     Ok(Report { record, table })
 }
 
-/// The sources of those that are translated, if anybody asks: who stands at both ends is not.
+/// Whether anybody asks who is translated: who stands at both ends is not, and what was dropped behind a translation is not found by
+/// the client's tuple, wherever the server is.
+fn asks(progress: &Progress, ends: &ServerEnds, sighting: &Sighting) -> bool {
+    match sighting.sight.server_end {
+        true => !ends.are_complete(),
+        false => progress.failed + progress.lost > 0,
+    }
+}
+
+/// The sources of those that are translated, if anybody asks.
 fn translated(
     watch: &Watch,
     index: &Index<'_>,

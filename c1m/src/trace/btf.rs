@@ -181,6 +181,7 @@ impl KernelTypes {
             task_flags: need("task_struct", "flags")?.offset,
             snd_una: need("tcp_sock", "snd_una")?.offset,
             is_mptcp: may("tcp_sock", "is_mptcp"),
+            sk_type: may("sock", "sk_type"),
             rcv_isn: may("tcp_request_sock", "rcv_isn"),
             req_timer: may("request_sock", "rsk_timer"),
             req_num_timeout: may("request_sock", "num_timeout"),

@@ -80,6 +80,8 @@ fn socket_failed(errno: i32, context: &Context<'_>) -> Cause {
         libc::ENFILE => Cause::Enfile,
         libc::ENOMEM | libc::ENOBUFS => Cause::NoMemory,
         libc::EACCES | libc::EPERM => Cause::Denied,
+        // Of fork() alone: nothing tells which limit of tasks it was.
+        libc::EAGAIN => Cause::NotObservable,
         _ => context.sight.unexplained(),
     }
 }

@@ -44,7 +44,7 @@ fn the_client_refuses_likewise() {
     let cases: &[(&[&str], &[&str])] = &[
         (
             &["client", "--ips", "2", "--connections", "111073"],
-            &["111073", "111072", "--ips 3"],
+            &["111073", "111072", "3 addresses (--ips"],
         ),
         (
             &[

@@ -1,6 +1,9 @@
 //! The client: every attempt ends with one outcome.
 
-use std::time::Instant;
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Instant,
+};
 
 use rustix::process::Signal;
 
@@ -137,6 +140,23 @@ fn workers_never_outlive_a_killed_supervisor() {
     server.wait_held(300);
     client.process.0.kill().expect("it runs");
     server.wait_held(0);
+}
+
+#[test]
+fn another_server_at_the_same_port_is_not_taken_for_its_own() {
+    let net = Net::new();
+    let server = net.local_server("");
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], server.address.port()));
+    let _accepts_nothing = net.run(|| TcpListener::bind(elsewhere)).expect("a port");
+    let starved = net.client(elsewhere, "--connections 8 --hold 10m");
+    until("all stand for the client", || {
+        (starved.process.held() == 8).then_some(())
+    });
+    // From the same sources.
+    let good = net.client(server.address, "--connections 8 --hold 10m");
+    server.wait_held(8);
+    good.interrupt().assert(0, 8, 8);
+    starved.interrupt().assert(1, 8, 0);
 }
 
 #[test]

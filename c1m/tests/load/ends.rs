@@ -115,6 +115,27 @@ fn a_second_interrupt_leaves_no_command_behind() {
 }
 
 #[test]
+fn a_stopped_worker_keeps_no_report_from_coming() {
+    let net = Net::new();
+    let mut server = net.local_server("");
+    let client = net.client(server.address, "--connections 20 --hold 10m");
+    server.wait_held(20);
+    let stop = |process: &Process| {
+        let workers = process.workers();
+        workers.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    };
+    stop(&client.process);
+    client.interrupt().assert(0, 20, 20);
+    server.wait_held(0);
+    stop(&server.process);
+    signal(server.process.pid(), Signal::INT);
+    let status = until("the server ends", || {
+        server.process.0.try_wait().expect("status")
+    });
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn what_cannot_be_written_is_refused_before_the_run() {
     let net = Net::new();
     let cases: [(&[&str], &str); 3] = [

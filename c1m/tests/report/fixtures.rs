@@ -31,6 +31,7 @@ pub(crate) fn cause(
         phase: cause.row().phase.slug().to_owned(),
         count,
         places,
+        places_unlisted: 0,
         evidence: evidence.to_owned(),
         remedy: remedy.to_owned(),
         fixes: Vec::new(),

@@ -2,7 +2,7 @@
 
 use c1m::{
     causes::Cause,
-    report::{join, json, table},
+    report::{html, join, json, markdown, table},
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,22 @@ fn a_table_without_losses() {
 #[test]
 fn a_table_with_everything_in_it() {
     insta::assert_snapshot!(table::render(&troubled(), 120, false));
+}
+
+#[test]
+fn places_that_are_not_listed_are_counted_in_every_format() {
+    let mut record = lossy();
+    let row = &mut record.causes[0];
+    let listed = row.places.len() as u64;
+    row.places_unlisted = 1_234;
+    let more = 1_234 + listed.saturating_sub(3);
+    let text = table::render(&record, 120, false);
+    let words = format!("and {},{:03}", more / 1_000, more % 1_000);
+    assert!(text.contains(&words), "{text}");
+    let page = html::render(&record);
+    assert!(page.contains("/causes/0/places_unlisted"), "{page}");
+    let text = markdown::render(&record);
+    assert!(text.contains("and 1,234 more ("), "{text}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn booked(tuples: &Tuples, slab: &Slab, snapshot: &Snapshot) -> Ledger {
         translated: &HashSet::new(),
     };
     let looked_up = |tuple: &Tuple| Ok(snapshot.facts.get(tuple).copied());
-    let ends = ServerEnds::new(slab.len());
+    let ends = ServerEnds::new(slab.len(), TARGET.into());
     let booked = book(&run, &ends, snapshot, &looked_up, &context);
     booked.unwrap().0
 }
@@ -163,4 +163,19 @@ proptest! {
         let ledger = booked(&tuples, &slab, &snapshot);
         prop_assert!(ledger.is_balanced() && ledger.attempted == attempted, "{:?}", ledger);
     }
+}
+
+#[test]
+fn a_server_s_end_at_another_address_is_another_run_s() {
+    let tuples = Tuples::new([127, 0, 1, 1].into(), 1, 1, Some(10_000), 1).unwrap();
+    let slab = Slab::create(1).unwrap();
+    let index = Index::new(&tuples, &slab);
+    let mut ends = ServerEnds::new(1, TARGET.into());
+    let from = SocketAddr::from(([127, 0, 1, 1], 10_000));
+    let other = tuple(from, ([127, 0, 0, 2], TARGET.1).into());
+    ends.settle(&index, &HashMap::from([(other, changed::CLOSED)]));
+    assert!(!ends.are_complete());
+    let own = tuple(from, TARGET.into());
+    ends.settle(&index, &HashMap::from([(own, changed::CLOSED)]));
+    assert!(ends.are_complete());
 }

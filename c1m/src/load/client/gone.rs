@@ -21,6 +21,7 @@ impl ClientRun {
                 tries: 1,
                 errno: errno as u16,
                 started_ms,
+                first_ms: started_ms,
                 ..Outcome::default()
             };
             self.slab.set(index, outcome);
