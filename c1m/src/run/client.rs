@@ -243,11 +243,12 @@ async fn report(
     sighting.snapshot.stats.name_drops(named.get());
     ledger.notes.extend(are_translated(&translated));
     ledger.notes.extend(interrupted.then(|| CHANGED.to_owned()));
-    let as_root = as_root && watch.is_traced();
-    ledger.notes.extend(remarks(client, &sighting, as_root));
+    ledger
+        .notes
+        .extend(remarks(client, &sighting, as_root && watch.is_traced()));
     let holders = holders(&ledger, watch, target)?;
-    let crosscheck = sighting.crosscheck(&ledger);
     let server_nofile = sighting.server_nofile(&ledger);
+    let crosscheck = sighting.crosscheck(&ledger);
     let record = ledger.close(Frame {
         role: "client".to_owned(),
         started: Some(wall),
