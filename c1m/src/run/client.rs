@@ -223,9 +223,7 @@ async fn report(
     let mut sighting = watch.end(facts_max)?;
     let target = plan.target;
     let index = Index::new(&plan.tuples, slab);
-    let mut ends = ServerEnds::new(slab.len(), target);
-    let interrupted = watch.server_sockets(|socket| ends.note(&index, &socket))?;
-    ends.settle(&index, &watch.changed(Side::Server)?);
+    let (ends, interrupted) = server_ends(watch, &index, slab.len(), target)?;
     let (started, wall, epoch_ns) = client.started();
     let asks = asks(&client.progress(), &ends, &sighting);
     let translated = translated(watch, &index, target, asks)?;
@@ -243,9 +241,8 @@ async fn report(
     sighting.snapshot.stats.name_drops(named.get());
     ledger.notes.extend(are_translated(&translated));
     ledger.notes.extend(interrupted.then(|| CHANGED.to_owned()));
-    ledger
-        .notes
-        .extend(remarks(client, &sighting, as_root && watch.is_traced()));
+    let as_root = as_root && watch.is_traced();
+    ledger.notes.extend(remarks(client, &sighting, as_root));
     let holders = holders(&ledger, watch, target)?;
     let server_nofile = sighting.server_nofile(&ledger);
     let crosscheck = sighting.crosscheck(&ledger);
@@ -276,6 +273,19 @@ async fn report(
     });
     let table = started.elapsed().saturating_sub(speed.settled());
     Ok(Report { record, table })
+}
+
+/// The server's ends of the attempts, and whether the tables changed while they were read.
+fn server_ends(
+    watch: &Watch,
+    index: &Index<'_>,
+    attempts: usize,
+    target: SocketAddr,
+) -> anyhow::Result<(ServerEnds, bool)> {
+    let mut ends = ServerEnds::new(attempts, target);
+    let interrupted = watch.server_sockets(|socket| ends.note(index, &socket))?;
+    ends.settle(index, &watch.changed(Side::Server)?);
+    Ok((ends, interrupted))
 }
 
 /// Whether anybody asks who is translated: who stands at both ends is not, and what was dropped behind a translation is not found by
