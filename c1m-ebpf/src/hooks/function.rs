@@ -35,7 +35,8 @@ impl Arguments for FExitContext {
     }
 }
 
-/// What a function returned, which stands behind its `args` arguments; none if their number is not known.
+/// What a function returned, which stands behind its `args` arguments; none if their number is not known. Fewer are as good a place:
+/// there is the argument of that number.
 /// `bpf_get_func_ret` would need 5.17, and the verifier lets nobody read a context at a place that is not a constant of the
 /// code: so it is copied like any other memory of the kernel.
 #[inline(always)]
