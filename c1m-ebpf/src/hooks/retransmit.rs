@@ -1,11 +1,16 @@
 //! SYNs and SYN-ACKs that had to be sent again.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use c1m_common::{fact::Facts, state::SYN_SENT, stats::hook, tuple::Tuple};
+use c1m_common::{
+    fact::Facts,
+    state::{FIN_WAIT1, SYN_SENT},
+    stats::hook,
+    tuple::Tuple,
+};
 
 use super::handshake;
 use crate::{
-    fold::{NOBODY, entry, entry_of, entry_of_answer},
+    fold::{NOBODY, entry, entry_of, entry_of_answer, now_ns},
     kernel::{Ptr, sock_state, syn_sequence, traced_request, traced_socket},
     maps::{config, folding, offset},
 };
@@ -43,6 +48,10 @@ pub(crate) fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
         && let Some(facts) = request_entry(request, &tuple)
     {
         facts.synack_retransmits = facts.synack_retransmits.saturating_add(1);
+        // A program had it by TCP Fast Open, and has closed it: it was counted then, without an entry.
+        if facts.server_established_ns == 0 && sock_state(Ptr(ctx.arg(0))) == Some(FIN_WAIT1) {
+            facts.server_established_ns = now_ns();
+        }
     }
     0
 }

@@ -106,10 +106,14 @@ fn change(sk: Ptr, from: u8, to: u8, usual: Usual) -> Option<()> {
                 }
                 return None;
             }
-            if opened {
+            // A program has it by TCP Fast Open, and does not wait for its final ACK.
+            let early = side == Side::Server && from == SYN_RECV && !opened && !has_no_file(sk)?;
+            if opened || early {
                 count_established(stats);
                 established(sk, side, &tuple);
-            } else {
+            }
+            if !opened {
+                let from = if early { ESTABLISHED } else { from };
                 let end = Leaving { sk, from, to, side };
                 left(&end, &tuple, stats)?;
             }

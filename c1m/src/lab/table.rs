@@ -302,6 +302,12 @@ pub static LABS: &[Lab] = &[
         run: fastopen::fastopen,
     },
     Lab {
+        name: "fastopen-closed",
+        cause: "reset-by-peer",
+        about: "a server closes and aborts connections of TCP Fast Open before their final ACKs come",
+        run: fastopen::fastopen_closed,
+    },
+    Lab {
         name: "time-wait-hit",
         cause: "time-wait-hit",
         about: "SYNs that look older than the connection whose TIME_WAIT the server has",

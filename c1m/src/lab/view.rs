@@ -19,6 +19,7 @@ pub(super) enum Programs {
 /// Labs that plain programs do not fit, and why.
 const NOT_FOREIGN: &[(&str, &str)] = &[
     ("fastopen", ALREADY),
+    ("fastopen-closed", ALREADY),
     ("io-uring", ALREADY),
     ("reset-queued", ALREADY),
     ("time-wait-overflow", ALREADY),
