@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::{
     Outcome,
-    bench::{Bench, ESTABLISHED, SYN_RECV, SYN_SENT, TIME_WAIT},
+    bench::{Bench, CLOSE_WAIT, ESTABLISHED, SYN_RECV, SYN_SENT, TIME_WAIT},
     foreign::{Foreign, set_tcp, socket},
     process::Place,
     truth::Truth,
@@ -172,6 +172,10 @@ fn leave(
     match left {
         Left::TimeWait => {
             server.close(1);
+            // Before, it would be a simultaneous close, and TIME_WAIT at both ends.
+            bench.until("the client has the server's FIN", || {
+                Ok(bench.clients(CLOSE_WAIT)? == 1)
+            })?;
             drop(client);
             Ok(())
         }
