@@ -316,10 +316,12 @@ fn syn_freed(tuple: &Tuple, sequence: u32, drop: &SkbDrop, told: bool) -> Option
 #[inline(always)]
 fn is_overflow(drop: &SkbDrop) -> bool {
     let reason = u32::from(drop.reason);
-    match drop.flags & drop_flag::NO_REASON {
-        0 => reason == config!(reason_listen_overflow) || reason == config!(reason_no_socket),
-        _ => drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0,
+    let told = drop.flags & drop_flag::NO_REASON == 0;
+    if told && (reason == config!(reason_listen_overflow) || reason == config!(reason_no_socket)) {
+        return true;
     }
+    let nameless = !told || reason == config!(reason_not_specified);
+    nameless && drop.flags & drop_flag::ACCEPT_QUEUE_FULL != 0
 }
 
 /// The most data that a SYN-ACK has room for: its window is not scaled.
