@@ -83,13 +83,11 @@ impl Ask {
         port_range: &str,
     ) -> anyhow::Result<Self> {
         let target = connectable(target);
-        let Sources { first, extent } = match sources {
+        let sources: Sources = match sources {
             Some(text) => text.parse()?,
             None => default_sources(target),
         };
         let (first_port, count) = ports(who_chooses, port_range)?;
-        // Every address of 127/8 is there; elsewhere it takes somebody to add more.
-        let endless = first.is_ipv4() && first.is_loopback();
         Ok(Self {
             connections: CONNECTIONS,
             target,
@@ -97,8 +95,8 @@ impl Ask {
                 true => End::Both,
                 false => End::Client,
             },
-            first_source: first,
-            sources: extent.map(u64::from).or((!endless).then_some(1)),
+            first_source: sources.first,
+            sources: sources.most().map(u64::from),
             explicit_ports: first_port.map(|first| (first, count)),
             backlog: None,
             in_flight: 1024,

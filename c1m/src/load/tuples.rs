@@ -13,6 +13,15 @@ pub struct Sources {
     pub extent: Option<u32>,
 }
 
+impl Sources {
+    /// How many there may be; none if there is no end to them. Every address of 127/8 is there; elsewhere it takes somebody to
+    /// add more than one.
+    pub fn most(&self) -> Option<u32> {
+        let endless = self.first.is_ipv4() && self.first.is_loopback();
+        self.extent.or((!endless).then_some(1))
+    }
+}
+
 /// Why a notation of source addresses means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -90,8 +90,7 @@ pub(super) fn tuples(args: &ClientArgs) -> anyhow::Result<Tuples> {
 /// How many connections per source address, where --per-ip does not say: more than usual where there are so many addresses
 /// and no more.
 fn default_per_ip(args: &ClientArgs, sources: &Sources, ports: u32) -> u32 {
-    let endless = sources.first.is_ipv4() && sources.first.is_loopback();
-    let ips = args.ips.or(sources.extent).or((!endless).then_some(1));
+    let ips = args.ips.or(sources.most());
     let each = args
         .connections
         .zip(ips)
@@ -103,8 +102,7 @@ fn default_per_ip(args: &ClientArgs, sources: &Sources, ports: u32) -> u32 {
 fn default_ips(sources: &Sources, connections: Option<u64>, per_ip: u32) -> anyhow::Result<u32> {
     match (sources.extent, connections) {
         (Some(extent), None) => Ok(extent),
-        (None, None) if sources.first.is_ipv4() && sources.first.is_loopback() => Ok(IPS),
-        (None, None) => Ok(1),
+        (None, None) => Ok(sources.most().unwrap_or(IPS)),
         (_, Some(connections)) => u32::try_from(connections.div_ceil(per_ip.into()))
             .context("--connections: more than 2³² source addresses"),
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::{csv, html, json, markdown, record::Record, text};
+use super::{csv, html, json, markdown, name, record::Record, text};
 use crate::cli::Outputs;
 
 /// Writes a record in its format.
@@ -139,10 +139,6 @@ pub(crate) fn check_writable(option: &str, path: &Path) -> anyhow::Result<()> {
     let asked = if path.exists() { path } else { dir };
     accessat(CWD, asked, Access::WRITE_OK, AtFlags::EACCESS)
         .with_context(|| format!("{option} {shown} cannot be written; name another"))
-}
-
-fn name(path: &Path) -> String {
-    text::clean(&path.display().to_string()).into_owned()
 }
 
 fn is_stdout(path: &Path) -> bool {

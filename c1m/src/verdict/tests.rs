@@ -104,9 +104,20 @@ fn server_with(sight: Sight, facts: Facts, end: ServerEnd, expected: ServerVerdi
 
 #[track_caller]
 fn client(stage: Stage, errno: i32, facts: Option<Facts>, end: ServerEnd, expected: Verdict) {
+    client_with(sight(), (stage, errno), facts, end, expected);
+}
+
+#[track_caller]
+fn client_with(
+    sight: Sight,
+    (stage, errno): (Stage, i32),
+    facts: Option<Facts>,
+    end: ServerEnd,
+    expected: Verdict,
+) {
     let names = names();
     let context = Context {
-        sight: sight(),
+        sight,
         names: &names,
     };
     let attempt = Attempt {

@@ -45,7 +45,7 @@ fn a_terminal_that_goes_ends_the_run_unless_that_is_to_outlive_it() {
             signal(client.pid(), Signal::INT);
         }
         signal(client.pid(), Signal::HUP);
-        let status = until("the client ends", || client.0.try_wait().expect("status"));
+        let status = client.ended();
         assert_eq!(status.code(), Some(0));
         let record = fs::read_to_string(json).expect("a record");
         let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
@@ -89,7 +89,7 @@ fn a_command_s_children_end_with_it_also_those_that_ignore_an_interrupt() {
     let mut trace = traced(&net, &script);
     let child = written(&file);
     signal(trace.pid(), Signal::INT);
-    let status = until("the trace ends", || trace.0.try_wait().expect("status"));
+    let status = trace.ended();
     assert_eq!(status.code(), Some(0));
     gone(&child);
 }
@@ -109,7 +109,7 @@ fn a_second_interrupt_leaves_no_command_behind() {
     // Now it waits for the command, which does not end.
     written(&told);
     signal(trace.pid(), Signal::INT);
-    let status = until("the trace ends", || trace.0.try_wait().expect("status"));
+    let status = trace.ended();
     assert_eq!(status.code(), Some(130));
     gone(&command);
 }
@@ -129,9 +129,7 @@ fn a_stopped_worker_keeps_no_report_from_coming() {
     server.wait_held(0);
     stop(&server.process);
     signal(server.process.pid(), Signal::INT);
-    let status = until("the server ends", || {
-        server.process.0.try_wait().expect("status")
-    });
+    let status = server.process.ended();
     assert_eq!(status.code(), Some(0));
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -164,6 +164,11 @@ impl Process {
         self.0.id()
     }
 
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        until("the process ends", || self.0.try_wait().expect("status"))
+    }
+
     /// Its worker processes.
     pub(crate) fn workers(&self) -> Vec<u32> {
         let pid = self.pid();
@@ -237,9 +242,7 @@ pub(crate) struct Client {
 impl Client {
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Done {
-        let status = until("the client ends", || {
-            self.process.0.try_wait().expect("status")
-        });
+        let status = self.process.ended();
         let file = self.dir.path().join("run.json");
         let record = fs::read_to_string(file).expect("a record");
         Done {

@@ -43,9 +43,7 @@ impl Traced {
 
     /// Waits for its end: the exit status and the record.
     fn end(mut self) -> (i32, Value) {
-        let status = until("the trace ends", || {
-            self.process.0.try_wait().expect("status")
-        });
+        let status = self.process.ended();
         let record = std::fs::read_to_string(&self.json).expect("a record");
         let record = serde_json::from_str(&record).expect("JSON");
         (

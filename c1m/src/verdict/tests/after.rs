@@ -28,22 +28,9 @@ fn and_met_the_listener(mut facts: Facts) -> Facts {
 
 #[track_caller]
 fn in_both_views(sight: Sight, facts: Facts, cause: Cause) {
-    let names = names();
-    let context = Context {
-        sight,
-        names: &names,
-    };
-    let attempt = Attempt {
-        outcome: Outcome {
-            stage: Stage::Lost,
-            errno: libc::ECONNRESET as u16,
-            port: 10_000,
-            ..Outcome::default()
-        },
-        facts: Some(&facts),
-        ..Attempt::default()
-    };
-    assert_eq!(judge_client(&attempt, &context), Verdict::Lost(cause));
+    let reset = (Stage::Lost, libc::ECONNRESET);
+    let verdict = Verdict::Lost(cause);
+    client_with(sight, reset, Some(facts), ServerEnd::Absent, verdict);
     let lost = ServerVerdict::NeverEstablished(cause);
     server_with(sight, facts, ServerEnd::Absent, lost);
     // A client on another host tells nothing.

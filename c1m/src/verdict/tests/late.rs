@@ -208,20 +208,8 @@ fn a_syn_ack_that_was_refused_is_told_without_a_drop_reason() {
 
 #[track_caller]
 fn half_open(sight: Sight, facts: Option<Facts>, expected: Cause) {
-    let names = names();
-    let context = Context {
-        sight,
-        names: &names,
-    };
-    let attempt = Attempt {
-        outcome: Outcome {
-            stage: Stage::Established,
-            ..Outcome::default()
-        },
-        facts: facts.as_ref(),
-        ..Attempt::default()
-    };
-    assert_eq!(judge_client(&attempt, &context), Verdict::Lost(expected));
+    let (stands, lost) = ((Stage::Established, 0), Verdict::Lost(expected));
+    client_with(sight, stands, facts, ServerEnd::Absent, lost);
 }
 
 #[test]
