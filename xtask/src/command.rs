@@ -132,12 +132,22 @@ pub(crate) fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// Where a program is, looked for in PATH and the places of root's programs (a user's PATH often lacks them).
-pub(crate) fn which(program: &str) -> Option<PathBuf> {
+/// PATH, and behind it the places of root's programs.
+pub(crate) fn path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(sbin)
+    let mut dirs: Vec<PathBuf> = env::split_paths(&path).collect();
+    for sbin in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !dirs.contains(&sbin) {
+            dirs.push(sbin);
+        }
+    }
+    // What was split can be joined.
+    env::join_paths(dirs).unwrap_or(path)
+}
+
+/// Where a program is; a path is the program itself.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    env::split_paths(&path())
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
 }

@@ -40,7 +40,8 @@ enum Verb {
     Lint,
     /// Check the house rules: sizes, forbidden words, documents that must agree with the program
     Tidy,
-    /// Set the machine up, then run all there is: build, lint, tidy, every test, every lab
+    /// Set the machine up, then run all there is: build, lint, tidy, every test, every lab, and a core of the labs on other
+    /// kernels
     Test(test::Options),
     /// Set the machine up, build, and lose real connections: ends in the loss table
     Demo,
@@ -62,7 +63,19 @@ pub(crate) fn verbs() -> Vec<String> {
         .collect()
 }
 
+/// What every child may rely on: English, for some of what they say is read, and the places of root's programs, which a
+/// user's PATH lacks.
+fn set_environment() {
+    let path = command::path();
+    // SAFETY: there is no other thread yet.
+    unsafe {
+        std::env::set_var("LC_ALL", "C");
+        std::env::set_var("PATH", path);
+    }
+}
+
 fn main() -> ExitCode {
+    set_environment();
     let done = match Cli::parse().verb {
         Verb::BuildEbpf { object_only } => ebpf::run(object_only),
         Verb::Lint => lint::run(),

@@ -10,7 +10,8 @@ use anyhow::{Result, bail};
 
 use crate::command;
 
-/// A program that something here runs, and the package that has it (the same name on Debian, Ubuntu and Fedora).
+/// A program that something here runs, or the path of a file that it needs, and the package that has it (the same name on
+/// Debian, Ubuntu and Fedora).
 struct Tool {
     program: &'static str,
     package: &'static str,
@@ -58,7 +59,15 @@ const VM_TOOLS: &[Tool] = &[
         package: "kmod",
         needed_by: "their order",
     },
+    Tool {
+        program: DEBIAN_KEYS,
+        package: "debian-archive-keyring",
+        needed_by: "a check of what is fetched",
+    },
 ];
+
+/// Debian's keys.
+pub(crate) const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// What packages are made with.
 const DIST_TOOLS: &[Tool] = &[
@@ -120,7 +129,9 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     apt_update()?;
     println!("installing {}", packages.join(" "));
     let mut apt = command::clean("apt-get");
-    apt.args(["install", "--yes", "--quiet", "--no-install-recommends"])
+    // A fresh machine may still be at its first updates.
+    apt.args(["-o", "DPkg::Lock::Timeout=300"])
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
         .args(packages);
     command::run(apt.env("DEBIAN_FRONTEND", "noninteractive"))
 }

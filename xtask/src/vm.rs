@@ -96,18 +96,26 @@ fn predictions(limits: Limits) -> Result<Count> {
             time_max: Some(limits.time_max),
             interactive: false,
         };
+        let mut warned = false;
         let ended = machine.run(|line| {
             if line.contains(" passed: ") {
                 count.passed += 1;
                 println!("{}  {line}", kernel.release);
             } else if line.contains(" FAILED: ") {
                 println!("{}  {line}", kernel.release);
+            } else if line.starts_with(qemu::KERNEL_LOG) {
+                println!("{}  {line}", kernel.release);
+                warned = true;
             }
         })?;
-        if let Err(error) = ended.status() {
-            println!("{}  predictions: {error:#}", kernel.release);
-        }
         count.failed += PREDICTIONS_COUNT.saturating_sub(count.passed);
+        match ended.status() {
+            Ok(_) => count.failed += u64::from(warned),
+            Err(error) => {
+                println!("{}  predictions: {error:#}", kernel.release);
+                count.failed += 1;
+            }
+        }
     }
     Ok(count)
 }

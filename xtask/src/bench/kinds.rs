@@ -268,7 +268,8 @@ fn profile(options: &Options) -> Result<Vec<Row>> {
 }
 
 /// What a machine does: a server, and a traced client whose cost it prints.
-const IN_MACHINE: &str = "c1m server --listen 127.0.0.1:8000 >/dev/null 2>&1 & sleep 3
+const IN_MACHINE: &str = "c1m server --listen 127.0.0.1:8000 >/run/server 2>&1 &
+    for _ in $(seq 60); do grep -q listening /run/server && break; sleep 1; done
     for backend in fentry kprobe tracepoint; do
         c1m trace --hooks $backend --cost /run/cost.json --run-times -- client --connections COUNT --hold 0s
         echo; echo \"cost of $backend $(tr -d '\\n' </run/cost.json)\"

@@ -52,7 +52,7 @@ pub(super) struct Ask {
     pub(super) connections: u64,
     pub(super) client: Vec<String>,
     pub(super) trace: Vec<String>,
-    /// How much of it may be lost.
+    /// Whether some may be lost.
     pub(super) may_lose: bool,
     /// Who listens; `c1m server` unless told otherwise.
     pub(super) server: Server,

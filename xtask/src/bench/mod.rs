@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what c1m takes beside what the kernel alone takes, measured in turn in one go, and the page that
 //! says so.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -131,7 +131,8 @@ fn chosen(names: &[String]) -> Result<Vec<&'static kinds::Kind>> {
 fn keep(measured: &Results) -> Result<()> {
     let mut results = match fs::read_to_string(kept()) {
         Ok(text) => serde_json::from_str(&text).context("docs/performance.json")?,
-        Err(_) => Results::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Results::new(),
+        Err(error) => return Err(error).context("docs/performance.json"),
     };
     for (name, section) in measured.clone() {
         let kept = results.remove(&name).unwrap_or_default();
@@ -197,9 +198,7 @@ mod tests {
 
     #[test]
     fn the_page_is_what_the_numbers_say() -> Result<()> {
-        let Ok(text) = fs::read_to_string(kept()) else {
-            return Ok(());
-        };
+        let text = fs::read_to_string(kept())?;
         let results = serde_json::from_str(&text).context("docs/performance.json")?;
         let page = fs::read_to_string(command::root().join("docs/performance.md"))?;
         assert_eq!(page, page::render(&results), "measure again, never edit it");

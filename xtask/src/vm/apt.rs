@@ -14,35 +14,46 @@ use super::{
     make_dir,
     packages::{self, Package},
 };
-use crate::command;
+use crate::{command, setup::DEBIAN_KEYS as KEYS};
 
 /// How old an index may be.
 const INDEX_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Fetches and unpacks as apt does, with its proxies.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
-/// Fetches the indexes and does no more.
-const UPDATE: [&str; 4] = ["update", "--quiet=2", "-o", "PkgCacheFile::Generate=false"];
-/// Debian's keys, of the package debian-archive-keyring.
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Fetches the indexes and does no more; one that cannot be fetched is an error, whatever it was.
+const UPDATE: [&str; 6] = [
+    "update",
+    "--quiet=2",
+    "-o",
+    "PkgCacheFile::Generate=false",
+    "-o",
+    "APT::Update::Error-Mode=any",
+];
 
 /// One of Debian's archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Archive {
     Main,
     Security,
+    /// Where the other two go once nobody supports them.
+    OldMain,
+    OldSecurity,
 }
 
 impl Archive {
     /// How its address ends, on every mirror.
     fn ending(self) -> &'static str {
         match self {
-            Self::Main => "/debian",
-            Self::Security => "/debian-security",
+            Self::Main | Self::OldMain => "/debian",
+            Self::Security | Self::OldSecurity => "/debian-security",
         }
     }
 
     /// The mirror that this machine's apt uses, or Debian's own.
     fn address(self, sources: &str) -> String {
+        if matches!(self, Self::OldMain | Self::OldSecurity) {
+            return format!("http://archive.debian.org{}", self.ending());
+        }
         mirrors(sources)
             .into_iter()
             .find(|mirror| mirror.ends_with(self.ending()))
@@ -146,7 +157,8 @@ impl Apt {
             )?;
         let mut all = Vec::new();
         for line in indexes.lines() {
-            let Some((file, archive)) = line.split_once(' ') else {
+            // The path of this tree may have spaces.
+            let Some((file, archive)) = line.rsplit_once(' ') else {
                 continue;
             };
             let index = command::output(self.tool(HELPER).args(["cat-file", file]))?;

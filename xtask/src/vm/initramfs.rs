@@ -1,20 +1,21 @@
 //! What a machine has inside: busybox, `c1m`, the programs that labs call, modules, and a script that runs the work.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
     kernels::Kernel,
     make_dir, modules,
     qemu::{EXIT, KERNEL_LOG},
 };
-use crate::{command, ebpf};
+use crate::{command, ebpf, setup};
 
 /// Programs of this host that go in, beside `c1m`; those that are not here are left out.
 const PROGRAMS: [&str; 5] = ["ip", "nft", "tc", "ss", "strace"];
@@ -52,12 +53,11 @@ stty opost
 poweroff -f
 "#;
 
-/// Builds the archive for one kernel and one piece of work.
+/// Builds the archive for one kernel and one piece of work. It is this process's own: others may run the same kernel.
 pub(super) fn build(kernel: &Kernel, work: &str) -> Result<PathBuf> {
-    let root = kernel.dir.join("initramfs");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
-    }
+    sweep(&kernel.dir)?;
+    let name = format!("{NAME}{}", std::process::id());
+    let root = kernel.dir.join(&name);
     for dir in [
         "bin",
         "usr/local/bin",
@@ -71,15 +71,8 @@ pub(super) fn build(kernel: &Kernel, work: &str) -> Result<PathBuf> {
     ] {
         make_dir(&root.join(dir))?;
     }
+    copy(&busybox()?, &root.join("bin/busybox"))?;
     // The places of a Debian host's libraries and interpreters are links into usr.
-    let busybox = command::which("busybox").context("busybox is missing")?;
-    copy(&busybox, &root.join("bin/busybox"))?;
-    if !libraries(&busybox)?.is_empty() {
-        bail!(
-            "{} needs libraries: the package busybox-static has the right one",
-            busybox.display()
-        );
-    }
     let programs = PROGRAMS
         .iter()
         .filter_map(|program| command::which(program));
@@ -100,7 +93,71 @@ pub(super) fn build(kernel: &Kernel, work: &str) -> Result<PathBuf> {
     fs::write(root.join("etc/protocols"), "tcp 6 TCP\nudp 17 UDP\n")
         .context("cannot write protocols")?;
     symlink("/proc/self/mounts", root.join("etc/mtab")).context("cannot link mtab")?;
-    archive(&root, &kernel.dir.join("initramfs.cpio"))
+    // Not root alone looks at it inside, whatever our umask.
+    command::run(command::clean("chmod").args(["-R", "a+rX"]).arg(&root))?;
+    archive(&root, &kernel.dir.join(format!("{name}.cpio")))
+}
+
+/// How the names of trees and archives begin, before the pid of who made them.
+const NAME: &str = "initramfs-";
+
+/// Removes those of this process, and of processes that are gone.
+fn sweep(dir: &Path) -> Result<()> {
+    let all = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    for entry in all.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let Some(maker) = name.to_str().and_then(|name| name.strip_prefix(NAME)) else {
+            continue;
+        };
+        let maker = maker.trim_end_matches(".cpio");
+        let is_other = maker != std::process::id().to_string();
+        if is_other && Path::new("/proc").join(maker).exists() {
+            continue;
+        }
+        let removed = match path.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+        match removed {
+            // Somebody else swept it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
+        }
+    }
+    Ok(())
+}
+
+/// A busybox that needs no libraries: this host's, or else that of the package busybox-static, which cannot be installed beside
+/// the other.
+fn busybox() -> Result<PathBuf> {
+    if let Some(found) = command::which("busybox")
+        && libraries(&found)?.is_empty()
+    {
+        return Ok(found);
+    }
+    // Machines are made side by side.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = super::dir().join("busybox");
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|place| dir.join("root").join(place));
+    let unpacked = || places.iter().find(|place| place.is_file()).cloned();
+    if unpacked().is_none() {
+        make_dir(&dir)?;
+        if setup::is_root() {
+            setup::apt_update()?;
+        }
+        println!("fetching busybox-static");
+        let mut download = command::clean("apt-get");
+        download.args(["download", "--quiet=2", "busybox-static"]);
+        command::run(download.current_dir(&dir))?;
+        let is_package = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "deb");
+        let mut files = fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
+        let package = files.find(is_package).context("apt-get fetched nothing")?;
+        let root = dir.join("root");
+        command::run(command::clean("dpkg").arg("-x").arg(&package).arg(root))?;
+        fs::remove_file(package)?;
+    }
+    unpacked().context("the package busybox-static has no busybox")
 }
 
 fn add_program(program: &Path, root: &Path) -> Result<()> {

@@ -18,7 +18,7 @@ use labs::{
 /// How the console tells that a program was refused.
 const REFUSED: &str = "the verifier says";
 
-/// The last kernel on which this lab must end in *not observable*, if `version` is not beyond it.
+/// The first kernel on which this lab is exact, if `version` is older: it must end in *not observable* there.
 fn exact_from(lab: &str, backend: Backend, version: [u32; 2]) -> Option<[u32; 2]> {
     if backend == Backend::Fentry {
         let blind = FENTRY_LACKS_CHILD.contains(&version) && TOLD_BY_CHILD.contains(&lab);

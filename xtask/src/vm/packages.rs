@@ -99,7 +99,7 @@ fn parts(packages: &[Package], image: &Package) -> Option<Vec<Package>> {
 
 /// Whether a release, `6.1.0-56` or `6.18.15+deb13`, is of a series, `6.1` or `6`. A name with fewer than three
 /// numbers is that of a package without content.
-fn is_of(release: &str, series: &str) -> bool {
+pub(super) fn is_of(release: &str, series: &str) -> bool {
     let numbers = |text: &str| -> Vec<String> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
         let text = &text[..end.unwrap_or(text.len())];

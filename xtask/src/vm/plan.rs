@@ -64,9 +64,22 @@ const CORE: &str = "enfile conntrack-full evidence-lost netfilter-in syn-backlog
 const CORE_FORCED: &str =
     "netfilter-in syn-backlog-full accept-queue-full-syn accept-queue-full-ack request-expired";
 
+/// The same on the newest kernel, and all labs that change settings of the whole host, or need kprobes: no other test runs
+/// them.
+const CORE_NEWEST: &str = "enfile conntrack-full evidence-lost netfilter-in syn-backlog-full accept-queue-full-syn \
+    accept-queue-full-ack accept-queue-full-cookie request-expired server-exited cpu-backlog neighbour-table-full \
+    memory-pressure memory-pressure-tcp-mem no-request-memory";
+
 fn core(backend: Backend) -> &'static str {
     match backend {
         Backend::Auto => CORE,
+        _ => CORE_FORCED,
+    }
+}
+
+fn core_newest(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Auto => CORE_NEWEST,
         _ => CORE_FORCED,
     }
 }
@@ -102,13 +115,14 @@ pub(super) struct Share {
 
 /// The kernels with the same backends each; the newest first, for its labs take the longest.
 pub(super) fn shares(series: &[Series<'_>], backends: &[Backend]) -> (Vec<Share>, Count) {
+    let all: Labs = |_| "--all";
     let each = series.iter().rev();
-    let each = each.map(|series| (*series, backends.to_vec()));
-    fetched(each.collect(), |_| "--all")
+    let each = each.map(|series| (*series, backends.to_vec(), all));
+    fetched(each.collect())
 }
 
-/// What `cargo xtask test` does: the labs of [`core`], with `auto` on every kernel, with every backend on the oldest and the
-/// newest.
+/// What `cargo xtask test` does: the labs of [`core`], and of [`core_newest`] on the newest kernel, with `auto` on every kernel,
+/// with every backend on the oldest and the newest.
 pub(super) fn standard(series: &[Series<'_>]) -> (Vec<Share>, Count) {
     let last = series.len().saturating_sub(1);
     let each = series.iter().enumerate().map(|(index, series)| {
@@ -116,17 +130,26 @@ pub(super) fn standard(series: &[Series<'_>]) -> (Vec<Share>, Count) {
             true => backend::ALL.to_vec(),
             false => vec![Backend::Auto],
         };
-        (*series, backends)
+        let labs: Labs = if index == last { core_newest } else { core };
+        (*series, backends, labs)
     });
-    fetched(each.collect(), core)
+    fetched(each.collect())
 }
 
 /// Fetches the kernels, one after the other. One that cannot be had has failed.
-fn fetched(plan: Vec<(Series<'_>, Vec<Backend>)>, labs: Labs) -> (Vec<Share>, Count) {
+fn fetched(plan: Vec<(Series<'_>, Vec<Backend>, Labs)>) -> (Vec<Share>, Count) {
     let mut shares = Vec::new();
     let mut count = Count::default();
-    for (series, backends) in plan {
+    for (series, backends, labs) in plan {
         match kernels::get(series) {
+            // What is taken instead of one may be another.
+            Ok(kernel)
+                if shares
+                    .iter()
+                    .any(|share: &Share| share.kernel.release == kernel.release) =>
+            {
+                println!("{}: {} is there already", series.name, kernel.release);
+            }
             Ok(kernel) => shares.push(Share {
                 kernel,
                 backends,
@@ -298,5 +321,8 @@ mod tests {
         let forced =
             format!("c1m lab {CORE_FORCED} --let-idle --host-wide --jobs $jobs --hooks kprobe\n");
         assert!(script.contains(&forced));
+        // What every kernel runs, the newest does.
+        let newest: Vec<&str> = CORE_NEWEST.split_whitespace().collect();
+        assert!(CORE.split_whitespace().all(|lab| newest.contains(&lab)));
     }
 }

@@ -155,8 +155,12 @@ impl Running {
             let left = time_max.map_or(Duration::MAX, |max| max.saturating_sub(begin.elapsed()));
             match lines.recv_timeout(left) {
                 Ok(line) => {
-                    if let Some(told) = line.strip_prefix(EXIT) {
+                    // Behind what the work said last, if that did not end in a new line.
+                    if let Some((last, told)) = line.split_once(EXIT) {
                         status = told.trim().parse().ok();
+                        if !last.is_empty() {
+                            take(last);
+                        }
                         continue;
                     }
                     take(&line);
@@ -246,6 +250,8 @@ mod tests {
         let (ended, lines) = watched("echo one; echo 'c1m-vm: exit status 3'", minute);
         assert_eq!(ended.status().expect("a status"), 3);
         assert_eq!(lines, ["one"]);
+        let (ended, lines) = watched("echo 'twoc1m-vm: exit status 0'", minute);
+        assert_eq!((ended.status().expect("a status"), &*lines[0]), (0, "two"));
         let (ended, _) = watched("echo 'Kernel panic - not syncing: x'", minute);
         let error = ended.status().expect_err("a panic").to_string();
         assert!(error.starts_with("the kernel panicked; the end of its console:\n  Kernel panic"));
