@@ -168,7 +168,11 @@ pub static TABLE: &[Row] = &[
                blackhole. The socket never leaves CLOSE.",
         client_sees: "connect() fails with ENETUNREACH, EHOSTUNREACH or EINVAL; no SYN is sent",
         server_sees: "nothing",
-        facts: &["errno ENETUNREACH, EHOSTUNREACH or EINVAL from connect() at once"],
+        facts: &[
+            "errno ENETUNREACH, EHOSTUNREACH or EINVAL from connect() at once",
+            "or kfree_skb(SYN) with reason IP_OUTNOROUTES, IP_INNOROUTES, IPV6_NO_ROUTE, IP_LOCALNET, IP_INVALID_DEST or \
+             IP_INADDRERRORS",
+        ],
         hooks: &[
             "the worker's own errno",
             "__sys_connect_file (fexit, kretprobe), sys_exit",
@@ -210,7 +214,7 @@ pub static TABLE: &[Row] = &[
         client_sees: "its own timeout",
         server_sees: "nothing, or a request that is never completed",
         facts: &[
-            "SYN_SENT to CLOSE by the program itself, without an error",
+            "SYN_SENT to CLOSE by the program itself, without an error; or a SYN that is still being sent when the run ends",
             "no drop on this host",
         ],
         hooks: &["inet_sock_set_state", "the worker's own outcome"],
@@ -325,7 +329,7 @@ pub static TABLE: &[Row] = &[
                others).",
         client_sees: "1 s more, or ETIMEDOUT",
         server_sees: "nothing",
-        facts: &["kfree_skb(SYN) with a reason QDISC_*"],
+        facts: &["kfree_skb(SYN) with a reason QDISC_*, FQ_*, CAKE_* or DUALPI2_*"],
         hooks: &["kfree_skb"],
         counter: Some("qdisc dropped"),
         recoverable: true,
@@ -443,7 +447,8 @@ pub static TABLE: &[Row] = &[
         client_sees: "ETIMEDOUT or its own timeout",
         server_sees: "nothing",
         facts: &[
-            "kfree_skb(SYN) with reason TCP_CSUM, XFRM_POLICY, SOCKET_FILTER, TCP_MINTTL, TCP_MD5* or TCP_AO*",
+            "kfree_skb(SYN) with reason TCP_CSUM, XFRM_POLICY, SOCKET_FILTER, TCP_MINTTL, TCP_AUTH_HDR, TCP_MD5* or \
+             TCP_AO*",
         ],
         hooks: &["kfree_skb"],
         counter: None,
@@ -992,9 +997,9 @@ pub static TABLE: &[Row] = &[
         title: "the peer stopped answering (ETIMEDOUT)",
         what: "An established connection was given up by tcp_write_err(): retransmits (tcp_retries2), \
                TCP_USER_TIMEOUT, zero window probes or keepalives went without an answer.",
-        client_sees: "ETIMEDOUT",
-        server_sees: "ETIMEDOUT",
-        facts: &["ESTABLISHED to CLOSE with ETIMEDOUT"],
+        client_sees: "ETIMEDOUT, or nothing if it was the server's end",
+        server_sees: "ETIMEDOUT; nothing, or a RST, if it was the client's end",
+        facts: &["ESTABLISHED to CLOSE with ETIMEDOUT at either end"],
         hooks: &["inet_sock_set_state", "tcp_send_reset"],
         counter: Some("TCPAbortOnTimeout"),
         recoverable: false,

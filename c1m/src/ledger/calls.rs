@@ -1,5 +1,7 @@
 //! Attempts of a traced command that failed in a system call, before the network or a socket's state could tell.
 
+use std::net::Ipv6Addr;
+
 use c1m_common::{
     call::{Call, kind},
     stats::event,
@@ -29,6 +31,14 @@ pub fn book(ledger: &mut Ledger, snapshot: &Snapshot, context: &Context<'_>) {
             ));
             continue;
         };
+        if is_probe(call) {
+            ledger.notes.push(format!(
+                "{} failed {count}× with {}: no attempt of a connection, but a look at what there is",
+                if stage == Stage::Bind { "bind()" } else { "socket()" },
+                errno(call.errno)
+            ));
+            continue;
+        }
         let outcome = Outcome {
             stage,
             errno: call.errno,
@@ -56,6 +66,23 @@ pub fn book(ledger: &mut Ledger, snapshot: &Snapshot, context: &Context<'_>) {
         };
         ledger.attempted += count;
         ledger.lose_often(cause, count, &case, context.names);
+    }
+}
+
+/// Whether a program only asked whether this host has a protocol, or the loopback: as runtimes do at their start, and do
+/// without it then.
+fn is_probe(call: &Call) -> bool {
+    let errno = i32::from(call.errno);
+    match call.call {
+        kind::SOCKET => matches!(
+            errno,
+            libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT
+        ),
+        kind::BIND => {
+            let address = Ipv6Addr::from(call.address).to_canonical();
+            errno == libc::EADDRNOTAVAIL && call.port == 0 && address.is_loopback()
+        }
+        _ => false,
     }
 }
 
@@ -105,6 +132,10 @@ mod tests {
             errno: errno as u16,
             ..Call::default()
         };
+        let loopback = Call {
+            address: Ipv6Addr::LOCALHOST.octets(),
+            ..call(kind::BIND, libc::EADDRNOTAVAIL)
+        };
         let calls = [
             (call(kind::SOCKET, libc::EMFILE), 6),
             (call(kind::SOCKET, libc::ENFILE), 1),
@@ -112,6 +143,8 @@ mod tests {
             (call(kind::CONNECT, libc::ENETUNREACH), 3),
             (call(kind::CONNECT, libc::EPERM), 4),
             (call(kind::ACCEPT, libc::EMFILE), 5),
+            (call(kind::SOCKET, libc::EPROTONOSUPPORT), 7),
+            (loopback, 1),
         ];
         let mut snapshot = Snapshot {
             calls: calls.into_iter().collect(),
@@ -135,7 +168,16 @@ mod tests {
         assert_eq!([Cause::NoRoute, Cause::Denied].map(lost), [3, 4]);
         assert_eq!(ledger.attempted, 16);
         assert!(ledger.is_balanced());
-        assert!(ledger.notes[0].contains("accept() failed 5×"));
+        for note in [
+            "accept() failed 5×",
+            "socket() failed 7×",
+            "bind() failed 1×",
+        ] {
+            assert!(
+                ledger.notes.iter().any(|said| said.contains(note)),
+                "{note}"
+            );
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::{
     causes::Cause,
     trace::read::Snapshot,
     verdict::{
-        Context, Counted, Ends, ServerEnd, ServerVerdict, judge_elsewhere, judge_server,
-        judge_unsent, was_given_up,
+        Context, Counted, Ends, ServerEnd, ServerVerdict, is_damaged, judge_elsewhere,
+        judge_server, judge_unsent, was_given_up,
     },
 };
 
@@ -51,12 +51,12 @@ pub struct Standing {
 }
 
 /// Which sockets a census of the server's end looks at more closely.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Those with an entry.
-    pub snapshot: Option<&'a Snapshot>,
+    pub snapshot: &'a Snapshot,
     /// What changed since the moment in question.
-    pub changed: Option<&'a HashMap<Tuple, u32>>,
+    pub changed: &'a HashMap<Tuple, u32>,
 }
 
 impl Standing {
@@ -67,9 +67,8 @@ impl Standing {
             return;
         }
         let end = server_end(socket);
-        let what = asked.changed.and_then(|changed| changed.get(&socket.tuple));
         // What changed first since the moment tells how it was then, whatever has the tuple by now.
-        if what.is_some() {
+        if asked.changed.contains_key(&socket.tuple) {
             return;
         }
         match end {
@@ -77,10 +76,7 @@ impl Standing {
             ServerEnd::Queued => self.queued.push(socket.tuple),
             _ => {}
         }
-        let has_entry = asked
-            .snapshot
-            .is_some_and(|snapshot| snapshot.facts.contains_key(&socket.tuple));
-        if has_entry {
+        if asked.snapshot.facts.contains_key(&socket.tuple) {
             self.ends.insert(socket.tuple, end);
         }
     }
@@ -163,7 +159,7 @@ pub fn book(
         let case = case(tuple, snapshot.facts.get(tuple));
         ledger.lose(Cause::AcceptStarved, &case, context.names);
     }
-    let (mut failed, mut half_seen, mut given_up) = (0, 0, 0);
+    let (mut failed, mut half_seen, mut given_up, mut damaged) = (0, 0, 0, 0);
     for (tuple, facts, is_last) in entries(snapshot) {
         given_up += u64::from(was_given_up(facts));
         let ends = standing.ends_of(tuple, is_last);
@@ -172,7 +168,8 @@ pub fn book(
             unsent(&mut ledger, tuple, &case, context);
         }
         match judge(facts, ends, context) {
-            ServerVerdict::Stray | ServerVerdict::Counted => {}
+            ServerVerdict::Stray => damaged += u64::from(is_damaged(facts, ends, context)),
+            ServerVerdict::Counted => {}
             ServerVerdict::ClosedBefore => {
                 failed += 1;
                 ledger.closed += 1;
@@ -197,9 +194,10 @@ pub fn book(
             }
         }
     }
+    let unclear = [half_seen, damaged];
     ledger
         .notes
-        .extend(notes(counted, half_seen, before.stood, standing, snapshot));
+        .extend(notes(counted, unclear, before.stood, standing, snapshot));
     calls::book(&mut ledger, snapshot, context);
     let unanswered = snapshot.stats.ends[0].unanswered.saturating_sub(given_up);
     ledger.attempted += unanswered;
@@ -217,10 +215,11 @@ fn unsent(ledger: &mut Ledger, tuple: &Tuple, case: &Case<'_>, context: &Context
     }
 }
 
-/// What the table does not tell: of attempts that are older than the trace, of MPTCP, and of servers that are elsewhere.
+/// What the table does not tell: of attempts that are older than the trace, of damaged segments, of MPTCP, and of servers that are
+/// elsewhere.
 fn notes(
     counted: Side,
-    half_seen: u64,
+    [half_seen, damaged]: [u64; 2],
     stood: u64,
     standing: &Standing,
     snapshot: &Snapshot,
@@ -250,7 +249,13 @@ fn notes(
             ),
         }
     });
-    [half_seen, by_worker, elsewhere].into_iter().flatten()
+    let damaged = (damaged > 0).then(|| {
+        let what = "failed their checksum, and nothing else is known of whom they name: they are no attempts";
+        format!("{damaged} segments {what}")
+    });
+    [half_seen, damaged, by_worker, elsewhere]
+        .into_iter()
+        .flatten()
 }
 
 /// How many with an entry were established at the client's end.

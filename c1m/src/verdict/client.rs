@@ -281,7 +281,11 @@ fn lost_later(attempt: &Attempt<'_>, context: &Context<'_>) -> Cause {
 pub(super) fn recovered(facts: Option<&Facts>, context: &Context<'_>) -> Option<Cause> {
     let facts = facts?;
     // An entry that was born after its connection stood tells of its later life.
-    if context.sight.server_end && facts.server_established_ns == 0 {
+    let established_ns = match context.sight.server_end {
+        true => facts.server_established_ns,
+        false => facts.client_established_ns,
+    };
+    if established_ns == 0 {
         return None;
     }
     if let Some(trouble) = trouble(facts, context) {

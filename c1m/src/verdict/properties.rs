@@ -37,7 +37,7 @@ fn any_end() -> impl Strategy<Value = End> {
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    let drop = (0..3_u32, 0..10_u16, any::<u8>()).prop_map(|(count, reason, flags)| SkbDrop {
+    let drop = (0..3_u32, 0..13_u16, any::<u8>()).prop_map(|(count, reason, flags)| SkbDrop {
         count,
         reason,
         flags,

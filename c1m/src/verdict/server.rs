@@ -2,7 +2,7 @@
 
 use c1m_common::{
     fact::{End, Facts, drop_flag, end_flag, segment},
-    state::{CLOSE, ESTABLISHED, SYN_RECV, SYN_SENT},
+    state::{CLOSE, CLOSE_WAIT, ESTABLISHED, SYN_RECV, SYN_SENT},
     tuple::Tuple,
 };
 
@@ -66,7 +66,8 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
         stands || facts.server_established_ns != 0 || facts.server.from == ESTABLISHED;
     // What the server has under the tuple of an attempt that its client gave up is older than that.
     if established && !(was_given_up(facts) && facts.server_established_ns == 0) {
-        if let Some(lost) = destroyed(facts, server).or_else(|| rejected(facts, ends, context)) {
+        let by_client = destroyed(facts, server).or_else(|| timed_out(facts, server));
+        if let Some(lost) = by_client.or_else(|| rejected(facts, ends, context)) {
             return lost;
         }
         if server == ServerEnd::Accepted && program_exited(facts) {
@@ -85,6 +86,10 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
             None => recovered(Some(facts), context)
                 .map_or(ServerVerdict::Counted, ServerVerdict::Recovered),
         };
+    }
+    // Its entry was born after its server had closed in order, of an ACK of its later life.
+    if (facts.client.from, facts.client.to) == (ESTABLISHED, CLOSE_WAIT) {
+        return ServerVerdict::Counted;
     }
     if !is_attempt(facts, ends, context) {
         return ServerVerdict::Stray;
@@ -132,6 +137,36 @@ fn destroyed(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
     Some(ServerVerdict::Lost(Cause::Destroyed, counted))
 }
 
+/// Whether the client's end of a connection that stood heard nothing any more and gave up, and its server does not know, or was told
+/// by a RST (`tcp_keepalive_timer`).
+fn timed_out(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
+    let (client, end) = (&facts.client, &facts.server);
+    let gave_up = (client.from, client.to) == (ESTABLISHED, CLOSE)
+        && client.closed_ns != 0
+        && client.flags & end_flag::LOCAL == 0
+        && is_time_out(client);
+    let reset = end.closed_ns != 0
+        && end.from == ESTABLISHED
+        && i32::from(end.err) == libc::ECONNRESET
+        && end.flags & end_flag::NO_SOCKET == 0;
+    let counted = match server {
+        _ if !gave_up => return None,
+        ServerEnd::Accepted if end.closed_ns == 0 => Counted::Standing,
+        ServerEnd::Accepted | ServerEnd::Queued => return None,
+        _ if reset => Counted::Closed,
+        _ => return None,
+    };
+    Some(ServerVerdict::Lost(Cause::TimedOut, counted))
+}
+
+/// A time-out that met ICMP errors before tells them instead (`tcp_write_err`).
+fn is_time_out(end: &End) -> bool {
+    matches!(
+        i32::from(end.err),
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH
+    )
+}
+
 /// Whether a rule of the packet filter ended one end of a connection that stood, by a reset that the other did not
 /// send. The other end does not know of it.
 fn rejected(facts: &Facts, ends: Ends, context: &Context<'_>) -> Option<ServerVerdict> {
@@ -170,8 +205,39 @@ pub fn judge_unsent(tuple: &Tuple) -> Cause {
     }
 }
 
+/// Whether all that is known of an attempt is one segment that failed its checksum: its addresses and numbers may be anybody's.
+pub fn is_damaged(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
+    let mut freed = facts.skb_drops.iter().filter(|drop| drop.count > 0);
+    let (Some(one), None) = (freed.next(), freed.next()) else {
+        return false;
+    };
+    let is_unseen = |end: &End| {
+        end.closed_ns == 0
+            && (end.from, end.flags) == (0, 0)
+            && (end.resets_sent, end.resets_received, end.icmp_err) == (0, 0, 0)
+    };
+    let is_silent = facts.syn_retransmits == 0
+        && facts.synack_retransmits == 0
+        && facts.requests_expired == 0
+        && facts.requests_orphaned == 0
+        && facts.syns_freed_unseen == 0
+        && facts.filtered.count == 0
+        && facts.syn_drops.iter().all(|&count| count == 0)
+        && facts.ack_refusals.iter().all(|&count| count == 0);
+    let is_alone = ends.server == ServerEnd::Absent
+        && !ends.client_stands
+        && facts.client_established_ns == 0
+        && facts.server_established_ns == 0;
+    let reason = context.names.drop_reason_name(one);
+    let by_checksum = one.count == 1 && matches!(reason, "TCP_CSUM" | "IP_CSUM");
+    by_checksum && is_silent && is_alone && is_unseen(&facts.client) && is_unseen(&facts.server)
+}
+
 /// Whether the facts tell of a handshake at all.
 fn is_attempt(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
+    if is_damaged(facts, ends, context) {
+        return false;
+    }
     let freed = |kind: usize| facts.skb_drops[kind].count > 0;
     facts.syn_drops.iter().any(|&count| count > 0)
         || facts.requests_expired > 0
@@ -199,7 +265,8 @@ fn is_final_ack(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     let half_open = ends.client_stands
         || facts.client.from == ESTABLISHED
         || !by_cookie && facts.client.resets_received > 0;
-    full || half_open || ends.server == ServerEnd::Request
+    // One that is on its way out stood.
+    full || half_open && ends.server != ServerEnd::Closing || ends.server == ServerEnd::Request
 }
 
 fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause {
@@ -244,9 +311,18 @@ fn never_established(facts: &Facts, ends: Ends, context: &Context<'_>) -> Cause 
     {
         return cause;
     }
-    // It still waits for an ACK, and nothing was seen of who should send it.
-    if ends.server == ServerEnd::Request && facts.client == End::default() && !ends.client_stands {
+    let client_left = facts.client != End::default() || facts.client_established_ns != 0;
+    // It still waits for an ACK, and nothing was seen of who should send it, or of what became of it.
+    if ends.server == ServerEnd::Request && (!client_left || ends.client_stands) {
         return context.sight.elsewhere();
+    }
+    // It still sends its SYN.
+    if ends.server == ServerEnd::Absent
+        && facts.syn_retransmits > 0
+        && !client_left
+        && !ends.client_stands
+    {
+        return context.sight.by_silence(Cause::GaveUp);
     }
     if facts.client.from == SYN_SENT && i32::from(facts.client.err) == libc::ETIMEDOUT {
         return context.sight.by_silence(Cause::SynUnanswered);

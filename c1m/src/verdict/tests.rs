@@ -3,7 +3,7 @@
 
 use c1m_common::{
     fact::{End, Facts, SkbDrop, drop_flag, end_flag, last_drop, segment, syn_drop},
-    state::{CLOSE, ESTABLISHED, FIN_WAIT1, SYN_SENT},
+    state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, SYN_SENT},
     tuple::Tuple,
 };
 
@@ -18,7 +18,7 @@ mod functions;
 
 mod way;
 
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 13] = [
     "NOT_SPECIFIED",
     "NETFILTER_DROP",
     "TCP_FLAGS",
@@ -31,6 +31,7 @@ const REASONS: [&str; 12] = [
     "TCP_RFC7323_PAWS",
     "TCP_FASTOPEN",
     "TCP_OVERWINDOW",
+    "TCP_CSUM",
 ];
 
 fn sight() -> Sight {
@@ -151,6 +152,57 @@ fn an_ack_that_is_dropped_after_both_ends_are_gone_is_no_attempt() {
         ..dropped
     };
     server(half_open, ServerEnd::Absent, lost);
+}
+
+#[test]
+fn an_ack_that_is_dropped_after_its_server_has_closed_is_no_attempt() {
+    let dropped = freed(segment::ACK, "NETFILTER_DROP", 0);
+    let met_fin = Facts {
+        client: left(ESTABLISHED, CLOSE_WAIT, 0, 0),
+        ..dropped
+    };
+    server(met_fin, ServerEnd::Absent, ServerVerdict::Counted);
+    let half_open = left(ESTABLISHED, FIN_WAIT1, 0, end_flag::LOCAL);
+    let closing = Facts {
+        client: half_open,
+        ..dropped
+    };
+    server(closing, ServerEnd::Closing, ServerVerdict::Stray);
+}
+
+#[test]
+fn a_client_that_times_out_is_lost_though_its_server_stands() {
+    let mut facts = Facts {
+        client: left(ESTABLISHED, CLOSE, libc::ETIMEDOUT, 0),
+        ..Facts::default()
+    };
+    let lost = |counted| ServerVerdict::Lost(Cause::TimedOut, counted);
+    server(facts, ServerEnd::Accepted, lost(Counted::Standing));
+    // Its RST came through.
+    facts.server = left(ESTABLISHED, CLOSE, libc::ECONNRESET, 0);
+    server(facts, ServerEnd::Absent, lost(Counted::Closed));
+}
+
+#[test]
+fn a_syn_that_is_still_sent_when_the_run_ends_is_given_up() {
+    let sent = Facts {
+        syn_retransmits: 1,
+        ..Facts::default()
+    };
+    let gave_up = ServerVerdict::NeverEstablished(Cause::GaveUp);
+    server(sent, ServerEnd::Absent, gave_up);
+}
+
+#[test]
+fn a_damaged_segment_is_no_attempt_by_itself() {
+    let damaged = freed(segment::SYN, "TCP_CSUM", 0);
+    server(damaged, ServerEnd::Absent, ServerVerdict::Stray);
+    let again = Facts {
+        syn_retransmits: 1,
+        ..damaged
+    };
+    let lost = ServerVerdict::NeverEstablished(Cause::BadSegment);
+    server(again, ServerEnd::Absent, lost);
 }
 
 #[test]

@@ -82,8 +82,8 @@ impl Watch {
         let changed = self.changed(Side::Server)?;
         let mut standing = Standing::default();
         let asked = Asked {
-            snapshot: Some(snapshot),
-            changed: Some(&changed),
+            snapshot,
+            changed: &changed,
         };
         for socket in &sockets {
             standing.note(socket, &asked);

@@ -14,17 +14,24 @@ pub(super) fn on_the_way(drop: &SkbDrop, context: &Context<'_>) -> Cause {
         }
         "CPU_BACKLOG" => Cause::CpuBacklog,
         "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" => Cause::RpFilter,
-        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL" => {
-            Cause::BadSegment
-        }
-        "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IPV6_NO_ROUTE" => Cause::NoRoute,
+        "TCP_CSUM" | "IP_CSUM" | "XFRM_POLICY" | "SOCKET_FILTER" | "TCP_MINTTL"
+        | "TCP_AUTH_HDR" => Cause::BadSegment,
+        // The last three: a destination that a host takes from no device (`ip_route_input_slow`).
+        "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IPV6_NO_ROUTE" | "IP_LOCALNET"
+        | "IP_INVALID_DEST" | "IP_INADDRERRORS" => Cause::NoRoute,
         "NOMEM" => Cause::NoMemory,
-        _ if reason.starts_with("QDISC_") => Cause::QdiscDrop,
+        _ if is_of_queue(reason) => Cause::QdiscDrop,
         _ if reason.starts_with("NEIGH_") => Cause::Neighbour,
         _ if reason.starts_with("TCP_MD5") || reason.starts_with("TCP_AO") => Cause::BadSegment,
         "" | "NOT_SPECIFIED" => Cause::NotObservable,
         _ => context.sight.unexplained(),
     }
+}
+
+/// Whether a queueing discipline has this reason of its own.
+fn is_of_queue(reason: &str) -> bool {
+    let kinds = ["QDISC_", "FQ_", "CAKE_", "DUALPI2_"];
+    kinds.iter().any(|kind| reason.starts_with(kind))
 }
 
 /// A rule's drop or a full conntrack table: both are NF_DROP to `nf_hook_slow`. A rule of nftables frees the
