@@ -22,6 +22,7 @@ use c1m_common::{
 use super::{
     btf::KernelTypes,
     chosen,
+    generations::Generations,
     hooks::{Backend, Choice, Fact},
     load::{Kernel, Loader, has_preemptible_tracepoints},
     preflight::{self, OBJECT},
@@ -97,6 +98,8 @@ pub struct Tracer {
     pub names: Names,
     /// What it traces.
     pub filter: Filter,
+    /// Facts of earlier attempts.
+    pub(super) generations: Generations,
     /// What `which_listener` is asked.
     pub(super) questions: Mutex<Array<MapData, Lookups>>,
     /// Timer interrupts until the run began, where it can be told in which of them programs ran.
@@ -165,6 +168,7 @@ impl Tracer {
         }
         let questions = Mutex::new(chosen::questions(&mut ebpf)?);
         Ok(Self {
+            generations: Generations::listen(&ebpf, filter.entries as usize)?,
             ebpf,
             choice,
             questions,
@@ -197,7 +201,7 @@ impl Tracer {
     /// When it returns, no program runs any more that has seen the phase before.
     fn set_phase(&mut self, value: u32) -> anyhow::Result<()> {
         set_word(&mut self.ebpf, word::PHASE, value)?;
-        // Waits for every RCU reader, as which programs run. A kernel without it leaves but a few microseconds
+        // Waits for every RCU reader, which is what programs run as. A kernel without it leaves but a few microseconds
         // of doubt.
         // SAFETY: takes numbers only.
         unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
@@ -264,7 +268,6 @@ fn read_kernel() -> anyhow::Result<(KernelTypes, Symbols, EbpfLoader<'static>)> 
     })
 }
 
-/// The object's maps, and its programs with all that they are told once.
 /// Waits until no other process has a turn of this program's file: it has one as long as it keeps what is returned.
 fn turn() -> anyhow::Result<File> {
     let own = File::open("/proc/self/exe").context("cannot open this program's file")?;
@@ -272,6 +275,7 @@ fn turn() -> anyhow::Result<File> {
     Ok(own)
 }
 
+/// The object's maps, and its programs with all that they are told once.
 fn load_object(
     loading: EbpfLoader<'_>,
     filter: &Filter,

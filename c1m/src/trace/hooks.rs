@@ -26,7 +26,7 @@ pub enum Fact {
     AckChecks,
     /// Segments freed with a reason.
     Drops,
-    /// The reason, where the event of a segment's end does not have it (before 5.17).
+    /// The reason, where the event of a segment's end does not have it (before 6.11, not every one).
     DropReasons,
     /// A full conntrack table, told apart from a rule.
     ConntrackFull,

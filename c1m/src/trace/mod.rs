@@ -5,6 +5,7 @@ pub mod btf;
 mod changed;
 mod chosen;
 pub mod cost;
+mod generations;
 pub mod hooks;
 mod interrupts;
 pub mod load;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{HashMap as BpfHashMap, MapError, PerCpuArray, PerCpuHashMap};
 use c1m_common::{
     call::Call,
     config::{PLACE_OF_FILTER, PLACES_MAX},
@@ -191,7 +191,7 @@ impl Tracer {
             stats,
             unread: facts.is_none(),
             facts: facts.unwrap_or_default(),
-            generations: self.generations()?,
+            generations: self.generations.finish()?,
             calls: self.calls()?,
             victims: self.victims()?,
             elsewhere: self.elsewhere(&stats)?,
@@ -335,37 +335,6 @@ impl Tracer {
         let map = BpfHashMap::<_, u32, u32>::try_from(map)?;
         let victims: Result<_, _> = map.keys().collect();
         victims.context("cannot read the map VICTIMS")
-    }
-
-    fn generations(&mut self) -> anyhow::Result<Vec<(Tuple, Facts)>> {
-        let map = self
-            .ebpf
-            .map_mut("GENERATIONS")
-            .context("the eBPF object has no map GENERATIONS")?;
-        let mut ring = RingBuf::try_from(map)?;
-        let mut all = Vec::new();
-        while let Some(item) = ring.next() {
-            if let Some(generation) = generation(&item) {
-                all.push(generation);
-            }
-        }
-        Ok(all)
-    }
-}
-
-/// A record of the ring buffer: a tuple and its facts. None if it has another length.
-fn generation(bytes: &[u8]) -> Option<(Tuple, Facts)> {
-    const LEN: usize = size_of::<Tuple>() + size_of::<Facts>();
-    if bytes.len() != LEN {
-        return None;
-    }
-    let (tuple, facts) = bytes.split_at(size_of::<Tuple>());
-    // SAFETY: both are `Pod` of exactly these lengths, and read unaligned.
-    unsafe {
-        Some((
-            tuple.as_ptr().cast::<Tuple>().read_unaligned(),
-            facts.as_ptr().cast::<Facts>().read_unaligned(),
-        ))
     }
 }
 
