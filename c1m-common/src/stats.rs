@@ -2,7 +2,7 @@
 
 use crate::fact::syn_drop;
 
-/// The hooks, as indices of [`Stats::lost`] and names in the report.
+/// The hooks, as indices of [`Stats::lost`].
 pub mod hook {
     /// `inet_sock_set_state`
     pub const STATE: usize = 0;

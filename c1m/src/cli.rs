@@ -75,14 +75,14 @@ pub enum Command {
 pub enum Listeners {
     /// One listening socket that all workers share
     Shared,
-    /// One listening socket per worker, by SO_REUSEPORT: by a hash, so that what falls to a worker that is full waits there
+    /// One listening socket per worker (SO_REUSEPORT): a hash chooses, so connections for a full worker wait in its queue
     Reuseport,
 }
 
 /// Whether to show a run while it lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Live {
-    /// A view on a terminal, elsewhere a client's lines; none beside another command
+    /// A view on a terminal; elsewhere lines, for a client only; nothing beside another command
     #[default]
     Auto,
     /// A view
@@ -173,7 +173,7 @@ pub struct ClientArgs {
     /// Connections per source address [default: 25000, or what --connections takes and --port-range has]
     #[arg(long)]
     pub per_ip: Option<u32>,
-    /// Connections in all [default: --ips × --per-ip]
+    /// Connections in all [default: --ips × --per-ip, or what this host can hold of them]
     #[arg(long)]
     pub connections: Option<u64>,
     /// Source addresses: a first one (127.0.1.1), a range (10.0.0.100-139) or a network (127.0.1.0/24)
@@ -232,7 +232,7 @@ pub enum Hooks {
     Fentry,
     /// Probes of functions likewise
     Kprobe,
-    /// Tracepoints alone: what a locked-down kernel leaves
+    /// Tracepoints alone, as on a kernel without kprobes and trampolines
     Tracepoint,
 }
 

@@ -190,7 +190,7 @@ fn parse_numbers(text: &str) -> Option<Vec<u64>> {
 }
 
 /// A number of the line `TCP: inuse 5 orphan 0 …` of /proc/net/sockstat.
-fn sockstat_of_tcp(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn sockstat_of_tcp(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_whitespace();
     words.find(|word| *word == name)?;
@@ -198,7 +198,7 @@ fn sockstat_of_tcp(text: &str, name: &str) -> Option<u64> {
 }
 
 /// The first number of a file of /proc/net/stat, hexadecimal, below a line of names: a gauge.
-fn first_column(text: &str) -> Option<u64> {
+pub(crate) fn first_column(text: &str) -> Option<u64> {
     let numbers = text.lines().nth(1)?;
     u64::from_str_radix(numbers.split_whitespace().next()?, 16).ok()
 }

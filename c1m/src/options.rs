@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::Resource;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{
     cli::{ClientArgs, Close, Listeners, ServerArgs},
@@ -77,16 +77,7 @@ impl ServerPlan {
             args.workers_max > 0,
             "--workers-max 0 leaves nobody to accept: --workers-max 1 or more"
         );
-        ensure!(
-            args.per_worker != Some(0),
-            "--per-worker 0 leaves nothing to accept: 1 or more"
-        );
         let nofile = hard_nofile();
-        ensure!(
-            nofile > BASE_FDS,
-            "RLIMIT_NOFILE is {nofile} and a worker needs {BASE_FDS} open files besides its connections: \
-             ulimit -n 1048576"
-        );
         check_per_worker(args.per_worker, nofile)?;
         Ok(Self {
             listen: args.listen,
@@ -164,11 +155,7 @@ impl ClientPlan {
             check_per_worker(args.per_worker, nofile)?;
         }
         let room = u32::try_from(nofile.saturating_sub(BASE_FDS)).unwrap_or(u32::MAX);
-        let per_worker = args.per_worker.unwrap_or(room);
-        ensure!(
-            per_worker > 0,
-            "no room for a connection in a worker: --per-worker and ulimit -n"
-        );
+        let per_worker = args.per_worker.unwrap_or(room).max(1);
         let plan = Self {
             target: args.target,
             tuples,
@@ -213,6 +200,11 @@ impl ClientPlan {
         for source in self.tuples.sources() {
             // A datagram socket: no port of a connection is touched.
             if let Err(error) = UdpSocket::bind(SocketAddr::new(source, 0)) {
+                ensure!(
+                    source.is_ipv4() || has_ipv6(),
+                    "source address {source} is of IPv6, which is off here: sysctl -w net.ipv6.conf.all.disable_ipv6=0 (or \
+                     boot without ipv6.disable=1)"
+                );
                 if error.raw_os_error() != Some(libc::EADDRNOTAVAIL) {
                     return Err(error).with_context(|| format!("source address {source}"));
                 }
@@ -228,6 +220,15 @@ impl ClientPlan {
 }
 
 fn check_per_worker(per_worker: Option<u32>, nofile: u64) -> anyhow::Result<()> {
+    ensure!(
+        per_worker != Some(0),
+        "--per-worker 0 leaves a worker no connection: 1 or more"
+    );
+    ensure!(
+        nofile > BASE_FDS,
+        "RLIMIT_NOFILE is {nofile} and a worker needs {BASE_FDS} open files besides its connections: \
+         ulimit -n 1048576"
+    );
     let room = nofile.saturating_sub(BASE_FDS);
     if let Some(per_worker) = per_worker.filter(|&per_worker| u64::from(per_worker) > room) {
         bail!(
@@ -239,11 +240,29 @@ fn check_per_worker(per_worker: Option<u32>, nofile: u64) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The hard limit of open files: every worker raises its soft one to it.
-fn hard_nofile() -> u64 {
-    rustix::process::getrlimit(Resource::Nofile)
-        .maximum
-        .unwrap_or(u64::MAX)
+/// The hard limit of open files: every worker raises its soft one to it. No higher than fs.nr_open, above which the kernel lets
+/// nobody set one, though a limit that is older than that stays.
+pub(crate) fn hard_nofile() -> u64 {
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let nr_open = sysctl("fs.nr_open").map_or(u64::MAX, u64::from);
+    hard.unwrap_or(u64::MAX).min(nr_open)
+}
+
+/// Raises the soft limit of open files to [`hard_nofile`], and returns it.
+pub(crate) fn raise_nofile() -> anyhow::Result<u64> {
+    let most = hard_nofile();
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    setrlimit(Resource::Nofile, limit)
+        .with_context(|| format!("raising RLIMIT_NOFILE to {most}"))?;
+    Ok(most)
+}
+
+/// Whether the kernel has IPv6, and has not been told to do without.
+fn has_ipv6() -> bool {
+    sysctl("net.ipv6.conf.all.disable_ipv6").is_ok_and(|disabled| disabled == 0)
 }
 
 fn sysctl_text(name: &str) -> anyhow::Result<String> {

@@ -176,18 +176,19 @@ impl Watch {
 
     /// Whether one of them takes connections to the server's address.
     fn is_listened_to(&self, listeners: &[(usize, Listener)]) -> bool {
-        let takes = |own: IpAddr| match self.target {
-            Some(target) => own.is_unspecified() || own.to_canonical() == target.to_canonical(),
-            None => true,
-        };
-        listeners
-            .iter()
-            .any(|(_, listener)| takes(listener.address))
+        let takes = |listener: &Listener| self.target.is_none_or(|target| listener.takes(target));
+        listeners.iter().any(|(_, listener)| takes(listener))
     }
 
     /// Whether the server's end is in sight. Only at an address that is in one of the namespaces; and if nobody
-    /// listens there and clients are established all the same, somebody sends them elsewhere (NAT).
-    fn sees_server(&self, snapshot: &Snapshot, listeners: &[(usize, Listener)]) -> bool {
+    /// listens there and clients are established all the same, as the kernel or our own client says, somebody sends them
+    /// elsewhere (NAT).
+    fn sees_server(
+        &self,
+        snapshot: &Snapshot,
+        established: u64,
+        listeners: &[(usize, Listener)],
+    ) -> bool {
         let [client, server] = snapshot.stats.ends;
         let was_there = self.listened
             || snapshot.stats.events[event::LISTENER_CLOSED] > 0
@@ -197,7 +198,7 @@ impl Watch {
         let has_target = || (0..self.namespaces.len()).any(|index| self.has_target(index));
         match self.target {
             None => was_there,
-            Some(_) => has_target() && (was_there || client.established == 0),
+            Some(_) => has_target() && (was_there || client.established + established == 0),
         }
     }
 
@@ -216,8 +217,8 @@ impl Watch {
     }
 
     /// The end of the run: freezes the facts and reads everything but the census. More than `facts_max` facts are left
-    /// to be looked up ([`Watch::facts_of`]).
-    pub fn end(&mut self, facts_max: usize) -> anyhow::Result<Sighting> {
+    /// to be looked up ([`Watch::facts_of`]). So many connections are `established` as our own client says.
+    pub fn end(&mut self, facts_max: usize, established: u64) -> anyhow::Result<Sighting> {
         if let Some(tracer) = &mut self.tracer {
             tracer.end()?;
         }
@@ -227,12 +228,14 @@ impl Watch {
             None => Snapshot::default(),
         };
         let listeners = self.listeners().context("the census of listeners failed")?;
-        let server_end = self.sees_server(&snapshot, &listeners);
+        let server_end = self.sees_server(&snapshot, established, &listeners);
         let rises = self.rises(&counters, &listeners);
         let of_server = self.server_namespace(&listeners)?;
-        let host = Host::read(of_server)
+        let mut host = Host::read(of_server)
             .context("cannot read the host's limits")?
             .or(&self.host_before);
+        // Its own soft limit a run may have raised.
+        host.nofile_soft = self.host_before.nofile_soft.or(host.nofile_soft);
         // Where the server's address is known, the client is ours, and here.
         let of_client = self.namespaces.first().filter(|_| self.target.is_some());
         let of_client = of_client.filter(|its| its.inum != of_server.inum);

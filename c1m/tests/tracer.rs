@@ -3,7 +3,7 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use c1m::{
@@ -92,14 +92,20 @@ fn good_connections_leave_no_entry() {
 fn syns_at_a_full_accept_queue_are_told_one_by_one() {
     let namespace = Netns::create().unwrap();
     let mut tracer = start(&namespace);
-    namespace
+    let held = namespace
         .run(|| {
             let listener = listener(4);
             let clients: Vec<_> = (0..20).map(|_| connect()).collect();
-            std::thread::sleep(Duration::from_millis(1500));
-            drop((clients, listener));
+            (clients, listener)
         })
         .unwrap();
+    // Each of 15 sends its SYN again after 1 s, and a third time 2 s later.
+    let end = Instant::now() + Duration::from_secs(60);
+    while tracer.stats().unwrap().syn_drops.iter().sum::<u64>() < 30 {
+        assert!(Instant::now() < end, "they do not send their SYNs again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(held);
     let snapshot = tracer.snapshot(usize::MAX).unwrap();
     let dropped: Vec<_> = snapshot
         .facts

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::{Close, Ports, examples::DOCTOR_EXAMPLES};
 
@@ -52,7 +52,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub processes: Option<u64>,
     /// Bytes that wait in each connection, sent and not read
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = value_parser!(u64).range(..=1 << 30))]
     pub queued: u64,
     /// How the client ends its connections
     #[arg(long, value_enum, default_value_t = Close::Rst)]
@@ -60,7 +60,7 @@ pub struct DoctorArgs {
     /// Try every hook, and print which fact this kernel gives by which
     #[arg(long)]
     pub hooks: bool,
-    /// Put the settings in force that are in the way, for now; what they were is remembered (needs root)
+    /// Raise the limits that are in the way, for now; what they were is remembered (needs root)
     #[arg(long)]
     pub fix: bool,
     /// Put back what --fix changed, and take away addresses that a killed client left (needs root)

@@ -29,14 +29,14 @@ Examples:
   c1m report client.json server.json            both ends of one run, and where they differ
   c1m report run.json --html run.html           a page with the time line
 
-A record is written by --json of client and trace.";
+A record is written by --json of client, server, trace and lab.";
 
 pub(super) const LAB_EXAMPLES: &str = "\
 Examples:
   c1m lab --list                                what there is, and what each provokes
   sudo c1m lab emfile refused                   these two
   sudo c1m lab field-notes --fix                apply what the table says, and lose nothing
-  sudo c1m lab --all --hooks tracepoint         all of them, as on a locked-down kernel
+  sudo c1m lab --all --hooks tracepoint         all, as where there are no kprobes
 
 A lab makes a fault whose number is known, in network namespaces of its own, and demands that number
 from the table: it proves on your kernel that the tracer tells the truth.";

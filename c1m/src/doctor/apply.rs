@@ -69,37 +69,52 @@ fn must_be_root(option: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the settings that stand in the way in force, each noted before. Errors: one cannot be set; those before it stay,
-/// and are noted.
+/// Puts the settings that stand in the way in force, each noted before. Errors: some cannot be set; the others are, and are
+/// noted.
 pub(super) fn fix(prediction: &Prediction, dir: &Path) -> anyhow::Result<()> {
     must_be_root("--fix")?;
     let netns = Netns::current()?.inum;
     let mut state = State::open(dir)?;
-    let mut due = Vec::new();
+    let (mut said, mut failed, mut done) = (String::new(), 0, 0);
+    let mut fails = |name: &str, new: &str, error: &anyhow::Error| {
+        failed += 1;
+        format!(
+            "  failed   {name} = {new}: {error:#} (in a container: set it on the host, or start with --sysctl {name}={new})\n"
+        )
+    };
     for (name, new) in sysctls(prediction) {
-        let old = value_of(&name)?;
-        if old != normal(&new) {
-            state.note(&name, &old, &new, netns);
-            due.push((name, old, new));
+        let old = match value_of(&name) {
+            Ok(old) if old == normal(&new) => continue,
+            Ok(old) => old,
+            Err(error) => {
+                said += &fails(&name, &new, &error);
+                continue;
+            }
+        };
+        state.note(&name, &old, &new, netns);
+        state.save()?;
+        match set(&name, &new) {
+            Ok(()) => {
+                done += 1;
+                said += &format!("  set   {name} = {new} (was {old})\n");
+            }
+            Err(error) => {
+                said += &fails(&name, &new, &error);
+                state.forget(&name, netns);
+                state.save()?;
+            }
         }
     }
-    if !due.is_empty() {
-        state.save()?;
-    }
-    let mut said = String::new();
-    for (name, old, new) in &due {
-        set(name, new)?;
-        said += &format!("  set   {name} = {new} (was {old})\n");
-    }
-    if due.is_empty() {
-        said += "  no setting of this host is in the way\n";
-    } else {
+    if done > 0 {
         said += "  until the next boot, or `c1m doctor --restore`\n";
+    } else if failed == 0 {
+        said += "  no setting of this host is in the way\n";
     }
     for other in others(prediction) {
         said += &format!("  yours to type: {other}\n");
     }
     text::print(&format!("\n{said}"))?;
+    ensure!(failed == 0, "{failed} settings could not be set");
     Ok(())
 }
 
@@ -223,7 +238,7 @@ fn sweep(dir: &Path, failed: &mut usize) -> anyhow::Result<String> {
 /// Takes away what a killed run added, if its network namespace is still there, and says so.
 fn undo(added: aliases::Added, file: PathBuf) -> anyhow::Result<String> {
     let what = format!("{} addresses of {}", added.addresses.len(), added.dev);
-    let Some(netns) = namespace(added.netns as u32) else {
+    let Some(netns) = namespace(added.netns) else {
         fs::remove_file(&file)?;
         return Ok(format!(
             "gone     {what}: their network namespace is no more"

@@ -126,15 +126,24 @@ impl Ask {
         self.end == End::Both
     }
 
+    /// Whether the target's address and port are the client's first address and one of its own ports.
+    pub fn has_own(&self) -> bool {
+        let ports = self.explicit_ports.map_or(0..0, |(first, count)| {
+            u32::from(first)..u32::from(first) + count
+        });
+        self.first_source == self.target.ip() && ports.contains(&self.target.port().into())
+    }
+
     /// How many source addresses it takes, with so many ports each.
     pub fn sources_needed(&self, ports_each: u64) -> u64 {
         let needed = self.connections.div_ceil(ports_each.max(1)).max(1);
         self.sources.unwrap_or(needed)
     }
 
-    /// The source addresses, at most `limit` of them.
+    /// The source addresses, or those that it takes, at most `limit` of them.
     pub fn source_addresses(&self, limit: u32) -> Vec<IpAddr> {
-        let count = self.sources.unwrap_or(1).min(limit.into()) as u32;
+        let each = self.explicit_ports.map_or(PER_IP, |(_, count)| count);
+        let count = self.sources_needed(each.into()).min(limit.into()) as u32;
         let all = Tuples::new(self.first_source, count, 1, None, count as usize);
         all.map_or(Vec::new(), |all| all.sources().collect())
     }

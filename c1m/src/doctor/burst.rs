@@ -2,6 +2,7 @@
 
 use super::{
     ask::Ask,
+    count::power_of_two,
     facts::{Facts, Room},
     limit::{Bound, Judged},
 };
@@ -38,7 +39,7 @@ pub(super) fn accept_queue(facts: &Facts, ask: &Ask) -> Option<Judged> {
         (false, false) => format!("backlog {}", thousands(backlog)),
     };
     let short = backlog < need;
-    let wanted = need.next_power_of_two();
+    let wanted = power_of_two(need);
     let mut fixes = Vec::new();
     if short && somaxconn < need {
         fixes.push(Fix::sysctl(Who::Server, "net.core.somaxconn", wanted));
@@ -137,7 +138,7 @@ pub(super) fn time_wait(facts: &Facts, ask: &Ask) -> Option<Judged> {
 pub(super) fn orphans(facts: &Facts, ask: &Ask) -> Option<Judged> {
     let room = Room {
         limit: facts.host.tcp_max_orphans?,
-        used: facts.orphans,
+        used: facts.host.tcp_orphans.unwrap_or(0),
     };
     let mut judged = left_behind(room, ask, "net.ipv4.tcp_max_orphans", "none: closed by RST");
     if ask.closes_by_fin {
@@ -167,7 +168,7 @@ fn left_behind(room: Room, ask: &Ask, name: &str, none: &str) -> Judged {
             ..Judged::default()
         };
     }
-    let wanted = (room.used + ask.connections).next_power_of_two();
+    let wanted = power_of_two(room.used.saturating_add(ask.connections));
     Judged {
         bound: Bound::Soft(room.left()),
         here,

@@ -48,10 +48,16 @@ fn whose(ask: &Ask) -> impl Iterator<Item = Who> {
     client.into_iter().chain(server)
 }
 
+/// The RLIMIT_NOFILE that a process can have: the kernel lets nobody set one above fs.nr_open, though one that is older than
+/// that stays.
+fn nofile(facts: &Facts) -> Option<u64> {
+    let nr_open = facts.host.nr_open.unwrap_or(NO_LIMIT);
+    Some(facts.host.nofile_hard?.min(nr_open).min(NO_LIMIT))
+}
+
 /// Connections that one process can hold.
 fn room_per_process(facts: &Facts) -> u64 {
-    let nofile = facts.host.nofile_hard.unwrap_or(u64::MAX);
-    nofile.saturating_sub(BASE_FDS).min(NO_LIMIT)
+    nofile(facts).unwrap_or(NO_LIMIT).saturating_sub(BASE_FDS)
 }
 
 /// Processes that there can be at an end: its supervisor has some descriptors for each.
@@ -71,12 +77,21 @@ fn held_with(ask: &Ask, nofile: u64) -> u64 {
 }
 
 pub(super) fn descriptors(facts: &Facts, ask: &Ask) -> Option<Judged> {
-    let nofile = facts.host.nofile_hard?.min(NO_LIMIT);
+    let nofile = nofile(facts)?;
     let nr_open = facts.host.nr_open.unwrap_or(NO_LIMIT);
     let most = held_with(ask, nofile);
     let processes = ask.connections.div_ceil(room_per_process(facts).max(1));
     let here = match ask.processes {
-        Some(processes) => format!("{} × {}", thousands(nofile), thousands(processes)),
+        Some(processes) => match facts.host.nofile_soft.filter(|soft| *soft < nofile) {
+            // Ours raise it; of other programs nobody knows.
+            Some(soft) => format!(
+                "{} × {}, if they raise it from {}",
+                thousands(nofile),
+                thousands(processes),
+                thousands(soft)
+            ),
+            None => format!("{} × {}", thousands(nofile), thousands(processes)),
+        },
         None => format!("{} per process", limit_text(nofile)),
     };
     let mut fixes = Vec::new();
@@ -103,7 +118,11 @@ pub(super) fn descriptors(facts: &Facts, ask: &Ask) -> Option<Judged> {
         need: match ask.processes {
             Some(processes) => format!(
                 "{} each",
-                thousands(ask.connections.div_ceil(processes.max(1)) + BASE_FDS)
+                thousands(
+                    ask.connections
+                        .div_ceil(processes.max(1))
+                        .saturating_add(BASE_FDS)
+                )
             ),
             None => format!("{} at each end", counted(processes, "process", "processes")),
         },
@@ -159,7 +178,7 @@ pub(super) fn files(facts: &Facts, ask: &Ask) -> Option<Judged> {
         bound: Bound::Count(most),
         here,
         need: thousands(need),
-        remedy: "or make the connections as root, who is exempt".to_owned(),
+        remedy: "or make the connections with CAP_SYS_ADMIN, as root has it: exempt".to_owned(),
         fixes: match short {
             true => vec![Fix::sysctl(Who::Server, "fs.file-max", wanted)],
             false => Vec::new(),

@@ -3,14 +3,17 @@
 
 use std::{fs, net::UdpSocket, path::Path};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::{CapabilitySet, capabilities},
+};
 
 use super::{
     ask::{Ask, is_here},
     cgroup, measure,
 };
 use crate::{
-    host::Host,
+    host::{Host, first_column, sockstat_of_tcp},
     ledger::census::{self, Holders},
     netns::Netns,
     options::Identity,
@@ -59,16 +62,16 @@ pub struct Facts {
     pub exempt_from_file_max: bool,
     /// Whether this process is root.
     pub is_root: bool,
+    /// Whether it has the capabilities that tracing takes, and that of the host and not of a user namespace.
+    pub may_trace: bool,
     /// Who makes the connections, in words.
     pub user: String,
     /// `net.ipv4.ip_local_reserved_ports` that lie in `ip_local_port_range`.
     pub reserved_ports: u64,
     /// Ports of the client's own range that a listener on all addresses has.
     pub listened_ports: u64,
-    /// Who holds ports towards the target, all sources together.
+    /// Who holds ports towards the target, of the sources asked for.
     pub holders: Holders,
-    /// The same of the sources asked for.
-    pub held_by_sources: u64,
     /// Source addresses asked for that this host lacks.
     pub sources_missing: Vec<String>,
     /// The accept queue of who listens at the target now.
@@ -93,41 +96,35 @@ pub struct Facts {
     pub rp_filter: Option<u64>,
     /// Sockets in TIME_WAIT.
     pub time_wait: u64,
-    /// Sockets that no program holds any more.
-    pub orphans: u64,
     /// What tracing needs.
     pub bpf: Bpf,
 }
 
 impl Facts {
-    /// Reads all that matters for `ask`, in the network namespace of the calling thread. Errors: /proc is not there.
-    pub fn read(ask: &Ask) -> anyhow::Result<Self> {
+    /// Reads all that matters for `ask`, in the network namespace of the calling thread; `run_as` makes the connections, or who
+    /// asks. Errors: /proc is not there.
+    pub fn read(ask: &Ask, run_as: Option<&Identity>) -> anyhow::Result<Self> {
         let ns = Netns::current()?;
         let host = Host::read(&ns)?;
-        let sudo = Identity::of_sudo();
         let is_root = rustix::process::geteuid().is_root();
         let sockstat = fs::read_to_string("/proc/thread-self/net/sockstat").unwrap_or_default();
-        let tcp = |field| sockstat_field(&sockstat, "TCP", field);
+        let tcp = |field| sockstat_of_tcp(&sockstat, field);
         let by_source = census::holders(&ns, ask.target).unwrap_or_default();
-        let mut holders = Holders::default();
-        for one in by_source.values() {
-            holders.live += one.live;
-            holders.time_wait += one.time_wait;
-            holders.fin_wait_2 += one.fin_wait_2;
-            holders.other += one.other;
-        }
         let addresses = ask.source_addresses(SOURCES_LOOKED_AT);
-        let held = addresses
-            .iter()
-            .filter_map(|address| by_source.get(address));
+        let mut holders = Holders::default();
+        for held in addresses.iter().filter_map(|source| by_source.get(source)) {
+            holders.add(held);
+        }
         let listeners = census::listeners(&ns, 0).unwrap_or_default();
         Ok(Self {
-            exempt_from_file_max: sudo.is_none() && has_sys_admin(),
+            exempt_from_file_max: run_as.is_none() && has(CapabilitySet::SYS_ADMIN),
             is_root,
-            user: user(sudo.as_ref(), is_root),
+            may_trace: is_root
+                && (has(CapabilitySet::SYS_ADMIN)
+                    || has(CapabilitySet::BPF) && has(CapabilitySet::PERFMON)),
+            user: user(run_as, is_root),
             reserved_ports: reserved(&host),
             listened_ports: listened(ask, &listeners),
-            held_by_sources: held.map(Holders::total).sum(),
             sources_missing: (addresses.iter().filter(|address| !is_here(**address)))
                 .map(ToString::to_string)
                 .collect(),
@@ -140,12 +137,11 @@ impl Facts {
             queued_pages: measure::pages_of_one(ask.queued_bytes).ok().flatten(),
             memory_cgroup: cgroup::memory(),
             tracks_connections: tracks_connections(&host),
-            tasks: tasks(is_root),
+            tasks: tasks(is_root && run_as.is_none()),
             epoll_watches_max: number("/proc/sys/fs/epoll/max_user_watches"),
             neighbours: neighbours(ask),
             rp_filter: rp_filter(),
             time_wait: tcp("tw").unwrap_or(0),
-            orphans: tcp("orphan").unwrap_or(0),
             bpf: Bpf::read(),
             holders,
             host,
@@ -169,37 +165,25 @@ impl Bpf {
     }
 }
 
-fn user(sudo: Option<&Identity>, is_root: bool) -> String {
-    match (sudo, is_root) {
+fn user(run_as: Option<&Identity>, is_root: bool) -> String {
+    match (run_as, is_root) {
         (Some(identity), _) => format!("uid {} (sudo)", identity.uid),
         (None, true) => "root".to_owned(),
         (None, false) => format!("uid {}", rustix::process::geteuid().as_raw()),
     }
 }
 
-/// CAP_SYS_ADMIN among the effective capabilities: what `alloc_empty_file` asks for.
-fn has_sys_admin() -> bool {
-    const CAP_SYS_ADMIN: u32 = 21;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
+/// Whether this process has a capability that counts for the whole host (`capable`): one of another user namespace does not.
+fn has(capability: CapabilitySet) -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let of_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    of_host && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 /// A file that holds one number (or several, of which the first).
 fn number(path: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.split_whitespace().next()?.parse().ok()
-}
-
-/// `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 120`: the number after a name.
-pub(crate) fn sockstat_field(text: &str, protocol: &str, field: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'))?;
-    let mut words = line.split_whitespace();
-    words.by_ref().find(|word| *word == field)?;
-    words.next()?.parse().ok()
 }
 
 /// Ports of a list such as `8080,9000-9100` that lie between `first` and `last`.
@@ -238,10 +222,9 @@ fn listened(ask: &Ask, listeners: &[census::Listener]) -> u64 {
 
 /// The accept queue of who listens at the target now.
 fn accept_limit(ask: &Ask, listeners: &[census::Listener]) -> Option<u64> {
-    let there = listeners.iter().filter(|one| {
-        one.port == ask.target.port()
-            && (one.address.is_unspecified() || one.address.to_canonical() == ask.target.ip())
-    });
+    let there = listeners
+        .iter()
+        .filter(|one| one.port == ask.target.port() && one.takes(ask.target.ip()));
     there.map(|one| one.accept_limit.into()).min()
 }
 
@@ -297,13 +280,7 @@ fn neighbours(ask: &Ask) -> Option<Room> {
     let limit = number(&format!("/proc/sys/net/{family}/neigh/default/gc_thresh3"))?;
     let text =
         fs::read_to_string(format!("/proc/thread-self/net/stat/{cache}")).unwrap_or_default();
-    let entries = text
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split_whitespace().next());
-    let used = entries
-        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-        .unwrap_or(0);
+    let used = first_column(&text).unwrap_or(0);
     Some(Room { limit, used })
 }
 
@@ -321,17 +298,6 @@ fn rp_filter() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fields_of_sockstat() {
-        let text =
-            "sockets: used 14\nTCP: inuse 1 orphan 2 tw 3 alloc 4 mem 150\nUDP: inuse 7 mem 9\n";
-        assert_eq!(sockstat_field(text, "TCP", "mem"), Some(150));
-        assert_eq!(sockstat_field(text, "TCP", "tw"), Some(3));
-        assert_eq!(sockstat_field(text, "UDP", "mem"), Some(9));
-        assert_eq!(sockstat_field(text, "TCP", "none"), None);
-        assert_eq!(sockstat_field("", "TCP", "mem"), None);
-    }
 
     #[test]
     fn reserved_ports_count_inside_the_range_alone() {

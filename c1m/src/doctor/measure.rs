@@ -10,10 +10,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{ask::Ask, count::PAGE_BYTES};
-use crate::report::text;
+use crate::{host::sockstat_of_tcp, options::raise_nofile, report::text};
 
 /// What has not arrived on one host after this long has been dropped.
 const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
@@ -76,12 +75,7 @@ fn charged_bytes(socket: &TcpStream) -> io::Result<u64> {
 /// Opens connections of which each has `--queued` bytes waiting, and prints how many had them before the kernel took no
 /// more, and how many pages they took each.
 pub(super) fn tcp_mem(ask: &Ask) -> anyhow::Result<u8> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).context("raising RLIMIT_NOFILE")?;
+    raise_nofile()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let data = vec![0; usize::try_from(ask.queued_bytes)?];
     let before = pages();
@@ -131,5 +125,5 @@ fn arrives(server: &TcpStream, wanted: usize) -> io::Result<bool> {
 /// Pages of TCP's buffers now.
 fn pages() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/sockstat").unwrap_or_default();
-    super::facts::sockstat_field(&text, "TCP", "mem").unwrap_or(0)
+    sockstat_of_tcp(&text, "mem").unwrap_or(0)
 }

@@ -25,6 +25,7 @@ mod tracing;
 use self::{ask::Ask, facts::Facts, predict::Prediction};
 use crate::{
     cli::{ClientArgs, DoctorArgs},
+    options::Identity,
     report::text,
     run,
 };
@@ -41,7 +42,8 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
     if args.measure {
         return measure::tcp_mem(&ask);
     }
-    let facts = Facts::read(&ask)?;
+    let run_as = Identity::of_sudo();
+    let facts = Facts::read(&ask, run_as.as_ref())?;
     let prediction = Prediction::new(&facts, &ask);
     text::print(&print::render(
         &facts,
@@ -58,18 +60,18 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
     if !args.fix {
         return Ok(u8::from(prediction.binding().is_some()));
     }
-    let after = Prediction::new(&Facts::read(&ask)?, &ask);
+    let after = Prediction::new(&Facts::read(&ask, run_as.as_ref())?, &ask);
     text::print(&format!("\n  now: {}\n", print::headline(&after)))?;
     Ok(u8::from(after.binding().is_some()))
 }
 
-/// The client's options with as many connections as this host can hold, where nobody said how many; and a sentence that
-/// says so. Where the host tells nothing, they stay as they are.
-pub fn fitted(args: &ClientArgs) -> (ClientArgs, Option<String>) {
+/// The client's options with as many connections as this host can hold for `run_as`, where nobody said how many; and a
+/// sentence that says so. Where the host tells nothing, they stay as they are.
+pub fn fitted(args: &ClientArgs, run_as: Option<&Identity>) -> (ClientArgs, Option<String>) {
     let mut args = args.clone();
     let said = args.connections.is_some() || args.per_ip.is_some() || args.unchecked;
     // What is wrong with the options, their check will say.
-    let Some(prediction) = (!said).then(|| prediction(&args)).flatten() else {
+    let Some(prediction) = (!said).then(|| prediction(&args, run_as)).flatten() else {
         return (args, None);
     };
     let stands = prediction.stands();
@@ -88,9 +90,9 @@ pub fn fitted(args: &ClientArgs) -> (ClientArgs, Option<String>) {
     (args, Some(sentence))
 }
 
-fn prediction(args: &ClientArgs) -> Option<Prediction> {
+fn prediction(args: &ClientArgs, run_as: Option<&Identity>) -> Option<Prediction> {
     let ask = Ask::of_client(args).ok()?;
-    let mut facts = Facts::read(&ask).ok()?;
+    let mut facts = Facts::read(&ask, run_as).ok()?;
     if args.dev.is_some() {
         // They will be put there.
         facts.sources_missing.clear();

@@ -11,8 +11,8 @@ use crate::{
     report::text::thousands,
 };
 
-/// How many ports there are without privileged ones.
-const PORTS_WIDEST: u64 = 64_512;
+/// All ports without privileged ones.
+const PORTS_WIDEST: (u64, u64) = (1_024, 65_535);
 /// Addresses from 127.0.1.1 on.
 const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 258;
 
@@ -32,6 +32,17 @@ fn ports_each(facts: &Facts, ask: &Ask) -> Option<u64> {
     }
 }
 
+/// The widest range of ports: towards one's own address the longer one beside the target's.
+fn widest(ask: &Ask) -> (u64, u64) {
+    let (first, last) = PORTS_WIDEST;
+    let port = u64::from(ask.target.port());
+    match ask.first_source == ask.target.ip() && (first..=last).contains(&port) {
+        true if port - first > last - port => (first, port - 1),
+        true => (port + 1, last),
+        false => (first, last),
+    }
+}
+
 /// How many source addresses there may be.
 fn sources_most(ask: &Ask) -> u64 {
     ask.sources.unwrap_or(LOOPBACK_ADDRESSES)
@@ -47,7 +58,11 @@ pub(super) fn ports(facts: &Facts, ask: &Ask) -> Option<Judged> {
     };
     let time_wait = if reusable { 0 } else { facts.holders.time_wait };
     let busy = facts.holders.total() - facts.holders.time_wait + time_wait;
-    let most = sources_most(ask).saturating_mul(each).saturating_sub(busy);
+    // Who binds to the target itself connects to himself; the ports of a listener on all addresses are taken off already.
+    let own = u64::from(facts.listened_ports == 0 && ask.has_own());
+    let most = sources_most(ask)
+        .saturating_mul(each)
+        .saturating_sub(busy + own);
     let needed = ask.sources_needed(each);
     let mut here = format!("{} × {}", thousands(needed), thousands(each));
     if busy > 0 {
@@ -59,18 +74,32 @@ pub(super) fn ports(facts: &Facts, ask: &Ask) -> Option<Judged> {
     let (mut remedy, mut fixes) = (String::new(), Vec::new());
     if most < ask.connections {
         let more = ask.connections.saturating_add(busy).div_ceil(each.max(1));
-        remedy = format!("{} source addresses: --ips {more}", thousands(more));
-        let widest = sources_most(ask)
-            .saturating_mul(PORTS_WIDEST)
+        let of_127 = ask.first_source.is_ipv4() && ask.first_source.is_loopback();
+        let device = if of_127 {
+            ""
+        } else {
+            " --dev DEVICE --addresses …"
+        };
+        remedy = format!("{} source addresses: --ips {more}{device}", thousands(more));
+        let (first, last) = match ask.explicit_ports {
+            Some(_) => widest(ask),
+            None => PORTS_WIDEST,
+        };
+        let most = sources_most(ask)
+            .saturating_mul(last - first + 1)
             .saturating_sub(busy);
-        if widest >= ask.connections && ask.explicit_ports.is_none() {
+        if most >= ask.connections && ask.explicit_ports.is_none() {
             fixes.push(Fix::sysctl(
                 Who::Client,
                 "net.ipv4.ip_local_port_range",
-                "1024 65535",
+                format!("{first} {last}"),
             ));
-        } else if widest >= ask.connections {
-            fixes.push(Fix::option(Who::Client, "--port-range", "1024-65535"));
+        } else if most >= ask.connections {
+            fixes.push(Fix::option(
+                Who::Client,
+                "--port-range",
+                format!("{first}-{last}"),
+            ));
         }
     }
     Some(Judged {

@@ -68,6 +68,17 @@ impl State {
         }
     }
 
+    /// Takes the last note of `name` back: it could not be changed.
+    pub(super) fn forget(&mut self, name: &str, netns: u32) {
+        let known = |one: &Change| one.name == name && one.netns == netns;
+        if let Some(at) = self.changes.iter().position(known) {
+            self.changes[at].given.pop();
+            if self.changes[at].given.is_empty() {
+                self.changes.remove(at);
+            }
+        }
+    }
+
     /// Writes the file, and returns when the disk has it. Without changes there is none.
     pub(super) fn save(&self) -> anyhow::Result<()> {
         let file = self.dir.join(FILE);

@@ -65,6 +65,7 @@ fn large() -> Facts {
             object: true,
         },
         is_root: true,
+        may_trace: true,
         ..Facts::default()
     }
 }

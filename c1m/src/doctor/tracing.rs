@@ -17,13 +17,18 @@ fn judged(has: bool, here: &str, need: &str, remedy: &str) -> Option<Judged> {
 }
 
 pub(super) fn rights(facts: &Facts, _: &Ask) -> Option<Judged> {
-    let here = if facts.is_root { "root" } else { "not root" };
-    judged(
-        facts.is_root,
-        here,
-        "root (CAP_BPF, CAP_PERFMON)",
-        "sudo c1m trace …; server and client run without",
-    )
+    let (here, remedy) = match (facts.may_trace, facts.is_root) {
+        (true, _) => ("root", ""),
+        (false, true) => (
+            "root without these capabilities",
+            "a container: --privileged, or --cap-add SYS_ADMIN",
+        ),
+        (false, false) => (
+            "not root",
+            "sudo c1m trace …; server and client run without",
+        ),
+    };
+    judged(facts.may_trace, here, "root (CAP_BPF, CAP_PERFMON)", remedy)
 }
 
 pub(super) fn object(facts: &Facts, _: &Ask) -> Option<Judged> {

@@ -32,7 +32,7 @@ use crate::{
 
 /// The port that every lab's server listens on.
 pub(super) const PORT: u16 = 8000;
-/// A mask for [`Bench::count`].
+/// A mask for [`Bench::sockets`].
 pub(super) const ESTABLISHED: u32 = 1 << state::ESTABLISHED;
 /// Likewise.
 pub(super) const SYN_SENT: u32 = 1 << state::SYN_SENT;
@@ -177,7 +177,7 @@ impl Bench {
         }
     }
 
-    /// Likewise RLIMIT_NOFILE of c1m's processes.
+    /// RLIMIT_NOFILE of c1m's processes: what the remedy named, if it is to be tried.
     pub(super) fn nofile(&self, who: Who, usual: u64) -> u64 {
         self.setup.fixes.nofile(who).unwrap_or(usual)
     }

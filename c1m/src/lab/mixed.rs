@@ -14,10 +14,11 @@ use super::{
     dice::Dice,
     foreign::{Foreign, bind},
     listener::accept_late,
-    process::{Place, more_files, tool},
+    process::{Place, tool},
     truth::Truth,
     witness::{SYNS, element, elements},
 };
+use crate::options::raise_nofile;
 
 /// 10,000 attempts from ten sources. One of these is on no interface, of one a rule drops the SYNs, of one another
 /// program has bound some ports; what is left is more than the accept queue takes while nobody accepts; and of those
@@ -28,7 +29,7 @@ pub(super) fn mixed(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     const BOUND: u16 = 200;
     const RESET: u64 = 300;
     let backlog = bench.backlog(4_096);
-    more_files()?;
+    raise_nofile()?;
     // The last one, 10.9.0.10, is missing.
     for host in 1..SOURCES {
         bench.ip(None, &format!("addr add 10.9.0.{host}/32 dev lo"))?;
@@ -106,7 +107,7 @@ const PER_SOURCE: u64 = ATTEMPTS / SOURCES;
 pub(super) fn random(bench: &mut Bench) -> anyhow::Result<Vec<Outcome>> {
     let mut dice = Dice::of(bench.seed().unwrap_or(1));
     let backlog = bench.backlog(dice.within(16..=128) as u32);
-    more_files()?;
+    raise_nofile()?;
     let ports = u64::from(FIRST_PORT)..=u64::from(FIRST_PORT) + PER_SOURCE - 1;
     let bound = dice.within(5..=BOUND_MAX);
     let _bound = dice

@@ -16,11 +16,11 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
 };
 
-use super::{foreign, process::more_files};
+use super::foreign;
 use crate::{
     cli::{ClientArgs, Close, Plain, ServerArgs},
     load::tuples::Tuples,
-    options::ClientPlan,
+    options::{ClientPlan, raise_nofile},
 };
 
 /// The files that either has open besides its connections: stdin, stdout, stderr and its epoll.
@@ -41,7 +41,7 @@ pub fn run(what: Plain) -> anyhow::Result<u8> {
     // Whatever its parents left open: its files are counted.
     // SAFETY: nothing but stdin, stdout and stderr has been opened yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };
-    more_files()?;
+    raise_nofile()?;
     match what {
         Plain::Client(args) => client(&args)?,
         Plain::Server(args) => server(&args)?,

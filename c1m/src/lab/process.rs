@@ -12,8 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{
     process::{
-        Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal,
-        setrlimit,
+        Pid, Resource, Rlimit, Signal, kill_process, set_parent_process_death_signal, setrlimit,
     },
     thread::{CapabilitySet, remove_capability_from_bounding_set},
 };
@@ -242,16 +241,6 @@ pub(super) fn tool(
         bail!("{program} {}{stdin}: {}", args.join(" "), complaint.trim());
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-}
-
-/// Lets the calling process have as many files as it may.
-pub(super) fn more_files() -> anyhow::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, most).context("cannot raise RLIMIT_NOFILE")
 }
 
 /// Lets the calling process lock as much memory as it likes, as which eBPF counts before 5.11. A later kernel does not

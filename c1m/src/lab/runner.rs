@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Runs `c1m lab`; the exit status: 0 all exact and, with `--fix`, healed by the settings that they named, 1 some
-/// not. Errors: unknown names, a host that can't.
+/// not, 2 all skipped. Errors: unknown names, a host that can't.
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if !args.keep.is_empty() {
         return host::keep(&args.keep);
@@ -74,6 +74,10 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         "a report is of one lab's runs: name one lab, or keep all records with --records DIR"
     );
     args.outputs.check()?;
+    ensure!(
+        !args.outputs.uses_stdout(),
+        "a lab says how it went on stdout: name a file for the report of its runs"
+    );
     let _awake = (!args.let_idle).then(Awake::keep);
     let scratch = Scratch::new()?;
     let shop = Shop {
@@ -102,7 +106,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         println!("{}", sum.proven(&uname.release().to_string_lossy()));
     }
     println!("{sum}");
-    Ok(u8::from(sum.failed > 0))
+    Ok(sum.status())
 }
 
 /// Runs labs as their processes.

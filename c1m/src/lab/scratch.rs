@@ -17,7 +17,7 @@ pub(super) const FIXED: &str = "fixed";
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new one, that is also removed if Ctrl-C or SIGTERM ends this process: the labs die with it, and their
+    /// A new one, that is also removed if Ctrl-C, SIGTERM or SIGHUP ends this process: the labs die with it, and their
     /// programs clean up.
     pub(super) fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("c1m-lab-{}", std::process::id()));
@@ -89,15 +89,21 @@ fn clear_away_if_interrupted(files: PathBuf) -> anyhow::Result<()> {
         .build()?;
     let signals = {
         let _inside = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate()].map(unix::signal)
+        [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ]
+        .map(unix::signal)
     };
-    let [interrupt, terminate] = signals;
-    let (mut interrupt, mut terminate) = (interrupt?, terminate?);
+    let [interrupt, terminate, hangup] = signals;
+    let (mut interrupt, mut terminate, mut hangup) = (interrupt?, terminate?, hangup?);
     std::thread::spawn(move || {
         let status = runtime.block_on(async {
             tokio::select! {
                 _ = interrupt.recv() => 130,
                 _ = terminate.recv() => 143,
+                _ = hangup.recv() => 129,
             }
         });
         let _ = fs::remove_dir_all(files);

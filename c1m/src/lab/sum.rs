@@ -93,6 +93,15 @@ impl Sum {
 }
 
 impl Sum {
+    /// The exit status: 1 if one failed, 2 if there was none but what was skipped, which proves nothing.
+    pub(super) fn status(&self) -> u8 {
+        match (self.failed, self.exact, self.skipped) {
+            (1.., ..) => 1,
+            (_, 0, 1..) => 2,
+            _ => 0,
+        }
+    }
+
     /// How many rows of the cause table the labs have proven on the kernel `release`, and which they have not.
     pub(super) fn proven(&self, release: &str) -> String {
         let rows = TABLE.iter().filter(|row| !self.proven.contains(&row.cause));

@@ -71,6 +71,13 @@ pub struct Listener {
     pub uid: u32,
 }
 
+impl Listener {
+    /// Whether it takes connections to `address`, its own or every one.
+    pub fn takes(&self, address: IpAddr) -> bool {
+        self.address.is_unspecified() || self.address.to_canonical() == address.to_canonical()
+    }
+}
+
 /// Who holds source ports of one address towards one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holders {

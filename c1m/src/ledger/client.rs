@@ -5,9 +5,13 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use c1m_common::{config::changed, fact::Facts, tuple::Tuple, tuple::mapped_v4};
+use c1m_common::{config::changed, fact::Facts, tuple::Tuple};
 
-use super::{Case, Ledger, census::Socket, server::server_end};
+use super::{
+    Case, Ledger,
+    census::{Socket, mapped},
+    server::server_end,
+};
 use crate::{
     causes::Cause,
     load::{
@@ -90,6 +94,11 @@ impl ServerEnds {
         self.ends.iter().all(|end| *end == ServerEnd::Accepted)
     }
 
+    /// Whether the server's end of no attempt was found, in whatever state.
+    pub fn are_absent(&self) -> bool {
+        self.ends.iter().all(|end| *end == ServerEnd::Absent)
+    }
+
     /// What changed first since the run's end tells how it was then, whatever the census found.
     pub fn settle(&mut self, index: &Index<'_>, changed: &HashMap<Tuple, u32>) {
         for (tuple, what) in changed {
@@ -165,7 +174,8 @@ pub fn book(
         }
         speed.note(&outcome);
         if outcome.is_established() {
-            ledger.latencies.note(outcome.settle_us);
+            let (connect_us, settle_us) = (outcome.connect_us(), outcome.settle_us);
+            ledger.latencies.note(connect_us, settle_us);
         }
         let mut source = tuples.source(index);
         if outcome.port != 0 {
@@ -223,18 +233,11 @@ fn stands(ledger: &mut Ledger, trouble: Option<Cause>, case: &Case<'_>, context:
 /// The tuple of an attempt from `source` to `target`.
 pub fn tuple(source: SocketAddr, target: SocketAddr) -> Tuple {
     Tuple {
-        client: bytes(source.ip()),
-        server: bytes(target.ip()),
+        client: mapped(source.ip()),
+        server: mapped(target.ip()),
         client_port: source.port(),
         server_port: target.port(),
         pad: 0,
-    }
-}
-
-fn bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => mapped_v4(address.octets()),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 

@@ -207,7 +207,7 @@ impl Ledger {
                 .filter(|&errno| errno != 0),
             connect_us: outcome
                 .filter(|outcome| outcome.is_established())
-                .map(|outcome| u64::from(outcome.settle_us)),
+                .map(|outcome| outcome.connect_us().into()),
         });
     }
 }

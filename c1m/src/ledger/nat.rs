@@ -29,6 +29,11 @@ pub fn translated(ns: &Netns, target: SocketAddr) -> io::Result<HashSet<SocketAd
     Ok(sources)
 }
 
+/// Whether the table of a namespace that tracks connections cannot be read, so that nobody can tell who is translated.
+pub fn is_hidden(ns: &Netns) -> io::Result<bool> {
+    ns.run(|| File::open(TABLE).is_err())
+}
+
 fn absent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

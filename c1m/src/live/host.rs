@@ -3,7 +3,11 @@
 use std::{fs, time::Instant};
 
 use super::scene::{Cpu, Gauge, HostView, QueueView};
-use crate::{doctor::facts::sockstat_field, host::Host, ledger::census::Listener, watch::Watch};
+use crate::{
+    host::{Host, sockstat_of_tcp},
+    ledger::census::Listener,
+    watch::Watch,
+};
 
 /// To list requests, the kernel walks all sockets: not more than this, which takes it about a millisecond.
 const LISTED_MAX: u64 = 20_000;
@@ -55,7 +59,7 @@ impl Reader {
     /// The host now.
     pub fn read(&mut self, watch: &Watch) -> HostView {
         let sockstat = read("/proc/thread-self/net/sockstat");
-        let tcp = |field| sockstat_field(&sockstat, "TCP", field).unwrap_or(0);
+        let tcp = |field| sockstat_of_tcp(&sockstat, field).unwrap_or(0);
         let meminfo = read("/proc/meminfo");
         let memory = |field| crate::host::meminfo_bytes(&meminfo, field).unwrap_or(0);
         let files = numbers(&read("/proc/sys/fs/file-nr"));
@@ -111,7 +115,6 @@ impl Reader {
         let view = |(_, one): (usize, Listener)| {
             let accept_limit = u64::from(one.accept_limit);
             QueueView {
-                at: format!("{}:{}", one.address.to_canonical(), one.port),
                 accept: Gauge {
                     used: one.accept_queue.into(),
                     limit: accept_limit,

@@ -13,14 +13,14 @@ mod screen;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::sync::mpsc;
 
 use self::{
     host::Reader,
     lines::Lines,
     scene::{KernelView, RunView, Scene},
-    screen::{Asked, Screen},
+    screen::Screen,
 };
 use crate::{cli::Live, watch::Watch};
 
@@ -44,30 +44,35 @@ struct View {
     reader: Reader,
     /// When it was looked at last, and what stood then.
     before: (Instant, u64),
-    last: Scene,
 }
 
 /// The keys that end a run.
-pub struct Keys(mpsc::UnboundedReceiver<Asked>);
+pub struct Keys(mpsc::UnboundedReceiver<()>);
 
 impl Keys {
     /// Returns when somebody asks for the end of the run. Cancel-safe.
     pub async fn end(&mut self) {
-        loop {
-            match self.0.recv().await {
-                Some(Asked::End) => return,
-                Some(Asked::Redraw) => {}
-                // No view, no keys.
-                None => std::future::pending().await,
-            }
+        if self.0.recv().await.is_none() {
+            // No view, no keys.
+            std::future::pending().await
         }
     }
+}
+
+/// Whether there is a terminal for a view that is asked for. Errors: there is none.
+pub fn check(live: Live) -> anyhow::Result<()> {
+    ensure!(
+        live != Live::On || screen::is_there(),
+        "--live needs a terminal on stderr: leave it out, or let stderr be one"
+    );
+    Ok(())
 }
 
 impl Show {
     /// Begins: with the view where there is a terminal for it (`auto`) or it is asked for, else with lines, if `lines`.
     /// Errors: it is asked for, and there is no terminal.
     pub fn begin(live: Live, watch: &Watch, lines: bool) -> anyhow::Result<(Self, Keys)> {
+        check(live)?;
         let (asked, keys) = mpsc::unbounded_channel();
         let wanted = match live {
             Live::On => true,
@@ -75,18 +80,12 @@ impl Show {
             Live::Off => false,
         };
         let how = if wanted {
-            if !screen::is_there() {
-                anyhow::bail!(
-                    "--live needs a terminal on stderr: leave it out, or let stderr be one"
-                );
-            }
             let screen =
                 Screen::open(asked).context("the terminal cannot be drawn on: --live=off")?;
             How::Screen(Box::new(View {
                 screen,
                 reader: Reader::new(watch),
                 before: (Instant::now(), 0),
-                last: Scene::default(),
             }))
         } else {
             How::Lines(Lines::new(lines))
@@ -124,7 +123,7 @@ impl View {
         let (at, stood) = self.before;
         let elapsed_s = now.duration_since(at).as_secs_f64().max(0.001);
         self.before = (now, run.standing);
-        self.last = Scene {
+        let scene = Scene {
             elapsed: started.elapsed(),
             rate_per_s: (run.standing.saturating_sub(stood) as f64 / elapsed_s) as u64,
             run,
@@ -132,7 +131,7 @@ impl View {
             kernel: kernel(watch),
         };
         // Nothing to do about a terminal that is gone.
-        let _ = self.screen.show(&self.last);
+        let _ = self.screen.show(&scene);
     }
 }
 
@@ -144,8 +143,6 @@ fn kernel(watch: &Watch) -> Option<KernelView> {
             .ends
             .each_ref()
             .map(|end| end.established.saturating_sub(end.gone())),
-        failed: stats.ends.each_ref().map(|end| end.failed.iter().sum()),
-        fin_wait_2: stats.ends.iter().map(|end| end.fin_wait_2).sum(),
         syns_dropped: stats.syn_drops.iter().sum(),
         acks_refused: stats.ack_overflows.iter().sum::<u64>() + stats.ack_failures,
         seen: watch.seen().unwrap_or_default(),

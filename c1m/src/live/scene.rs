@@ -8,7 +8,7 @@ use crate::{load::stats::WorkerRow, watch::seen::Seen};
 /// How far a run is, as its own processes count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunView {
-    /// `client → 127.0.0.1:8000`
+    /// `client to 127.0.0.1:8000`
     pub title: String,
     /// How many connections it is to be, where that is known.
     pub planned: Option<u64>,
@@ -55,8 +55,6 @@ pub struct Cpu {
 /// A listener's queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueView {
-    /// Where it listens.
-    pub at: String,
     /// Connections waiting to be accepted, and the limit.
     pub accept: Gauge,
     /// Requests waiting for their final ACK; `None` where nobody could count them.
@@ -86,7 +84,7 @@ pub struct HostView {
     pub queues: Vec<QueueView>,
     /// Per CPU.
     pub cpus: Vec<Cpu>,
-    /// Received segments per second that softirqs took in, and how many found a CPU's queue full so far.
+    /// Packets per second that softirqs took in.
     pub packets_per_s: u64,
     /// Dropped because a CPU's queue was full, since the view began.
     pub softnet_dropped: u64,
@@ -97,10 +95,6 @@ pub struct HostView {
 pub struct KernelView {
     /// Established now.
     pub established: [u64; 2],
-    /// Failed so far.
-    pub failed: [u64; 2],
-    /// Entered FIN_WAIT2 so far, both ends together.
-    pub fin_wait_2: u64,
     /// SYNs that a listener dropped: packets, not connections.
     pub syns_dropped: u64,
     /// Final ACKs refused, likewise.

@@ -26,15 +26,6 @@ use super::{draw::draw, scene::Scene};
 /// How long a key may go unnoticed.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
 
-/// What somebody asked for by a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// To end the run (q, Ctrl-C).
-    End,
-    /// To draw again: the terminal has another size.
-    Redraw,
-}
-
 /// The terminal, as long as the view is on it.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stderr>>,
@@ -50,8 +41,8 @@ pub(super) fn is_there() -> bool {
 }
 
 impl Screen {
-    /// Takes the terminal. What keys ask for comes by `asked`.
-    pub(super) fn open(asked: mpsc::UnboundedSender<Asked>) -> io::Result<Self> {
+    /// Takes the terminal. A key that is to end the run (q, Ctrl-C) comes by `asked`.
+    pub(super) fn open(asked: mpsc::UnboundedSender<()>) -> io::Result<Self> {
         give_back_on_panic();
         enable_raw_mode()?;
         let taken = || {
@@ -104,7 +95,7 @@ fn give_back_on_panic() {
     }));
 }
 
-fn listen(over: &AtomicBool, asked: &mpsc::UnboundedSender<Asked>) {
+fn listen(over: &AtomicBool, asked: &mpsc::UnboundedSender<()>) {
     while !over.load(Ordering::Relaxed) {
         match event::poll(KEYS_EVERY) {
             Ok(false) => continue,
@@ -112,20 +103,18 @@ fn listen(over: &AtomicBool, asked: &mpsc::UnboundedSender<Asked>) {
             // The terminal is gone: SIGHUP ends the run, if it is to end.
             Err(_) => return,
         }
-        let what = match event::read() {
-            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => {
-                let control = key.modifiers.contains(KeyModifiers::CONTROL);
-                match key.code {
-                    KeyCode::Char('q' | 'Q') => Asked::End,
-                    KeyCode::Char('c') if control => Asked::End,
-                    _ => continue,
-                }
-            }
-            Ok(Event::Resize(..)) => Asked::Redraw,
-            Ok(_) => continue,
+        let ends = match event::read() {
+            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => match key.code {
+                KeyCode::Char('q' | 'Q') => true,
+                KeyCode::Char('c') => key.modifiers.contains(KeyModifiers::CONTROL),
+                _ => false,
+            },
+            Ok(_) => false,
             Err(_) => return,
         };
-        // Nobody waits for it any more when the run is over.
-        let _ = asked.send(what);
+        if ends {
+            // Nobody waits for it any more when the run is over.
+            let _ = asked.send(());
+        }
     }
 }

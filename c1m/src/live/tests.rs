@@ -55,7 +55,6 @@ fn scene() -> Scene {
             time_wait: gauge(0, 131_072),
             orphans: gauge(130_000, 131_072),
             queues: vec![QueueView {
-                at: "127.0.0.1:8000".to_owned(),
                 accept: gauge(4_097, 4_096),
                 requests: Some(812),
                 requests_limit: 4_096,
@@ -66,8 +65,6 @@ fn scene() -> Scene {
         },
         kernel: Some(KernelView {
             established: [187_841, 187_000],
-            failed: [12, 0],
-            fin_wait_2: 0,
             syns_dropped: 812,
             acks_refused: 9,
             seen: Seen {

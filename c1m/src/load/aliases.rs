@@ -13,7 +13,7 @@ use rtnetlink::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::stderr::say;
+use crate::{netns::Netns, stderr::say};
 
 /// Where the files lie that tell what is to be taken back.
 pub const STATE_DIR: &str = "/run/c1m";
@@ -27,8 +27,8 @@ pub struct Added {
     pub index: u32,
     /// The process that added them.
     pub pid: u32,
-    /// The network namespace, as the inode number of /proc/self/ns/net.
-    pub netns: u64,
+    /// The network namespace, as the inode number of /proc/thread-self/ns/net.
+    pub netns: u32,
     /// The addresses, each as a /32 or /128.
     pub addresses: Vec<IpAddr>,
 }
@@ -56,7 +56,7 @@ impl Aliases {
                 dev: dev.into(),
                 index,
                 pid,
-                netns: rustix::fs::stat("/proc/self/ns/net").map_or(0, |stat| stat.st_ino),
+                netns: Netns::current().context("/proc/thread-self/ns/net")?.inum,
                 addresses: Vec::new(),
             },
             file: PathBuf::from(STATE_DIR).join(format!("aliases-{pid}.json")),
@@ -82,11 +82,6 @@ impl Aliases {
         }
         aliases.save()?;
         Ok(aliases)
-    }
-
-    /// What was added.
-    pub fn added(&self) -> &Added {
-        &self.added
     }
 
     /// Takes away what was added.

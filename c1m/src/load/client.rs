@@ -74,6 +74,8 @@ pub struct ClientRun {
     /// At most this many workers dial at a time.
     dialers: usize,
     frozen: bool,
+    /// Attempts whose worker there was no process for: fork() failed with EAGAIN.
+    no_process: u64,
     started: (Instant, SystemTime, u64),
 }
 
@@ -102,6 +104,7 @@ impl ClientRun {
             gone: Progress::default(),
             dialers: cpus,
             frozen: false,
+            no_process: 0,
             started: (Instant::now(), SystemTime::now(), now_ns()),
             plan,
         };
@@ -183,15 +186,6 @@ impl ClientRun {
         self.pool.workers.iter().map(row).collect()
     }
 
-    /// How often a worker found no descriptor, and no file: EMFILE, ENFILE.
-    pub fn no_file(&self) -> [u64; 2] {
-        let workers = self.pool.workers.values();
-        workers.fold([0, 0], |[descriptors, files], worker| {
-            let stats = self.pool.stats.worker(worker.slot);
-            [descriptors + stats.emfile.get(), files + stats.enfile.get()]
-        })
-    }
-
     /// Returns when every attempt has settled. Cancel-safe.
     pub async fn settled(&mut self) -> anyhow::Result<()> {
         while !self.queue.is_empty()
@@ -217,6 +211,14 @@ impl ClientRun {
                 (id, said) = self.pool.next() => self.heard(id, said)?,
             }
             self.drive()?;
+        }
+    }
+
+    /// Begins nothing any more: what is under way goes on.
+    pub fn halt(&mut self) {
+        self.frozen = true;
+        for worker in self.pool.workers.values() {
+            worker.tell(command::HALT);
         }
     }
 

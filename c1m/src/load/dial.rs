@@ -81,6 +81,7 @@ pub(super) fn run(
         under_way: VecDeque::new(),
         again: VecDeque::new(),
         settled: 0,
+        halted: false,
         now_ns: now_ns(),
     };
     worker.connections.resize_with(config.count, || None);
@@ -102,6 +103,8 @@ struct Dialer<'a> {
     /// Attempts to be made again and when, soonest first.
     again: VecDeque<(u32, u64)>,
     settled: usize,
+    /// Nothing is to begin any more.
+    halted: bool,
     now_ns: u64,
 }
 
@@ -172,6 +175,9 @@ impl Dialer<'_> {
 
     /// Begins the next attempt, or says why not.
     fn begin(&mut self) -> Result<(), Hold> {
+        if self.halted {
+            return Err(Hold::Nothing);
+        }
         let again = self.again.front().copied();
         let (local, is_fresh) = if self.fresh < self.config.count {
             (self.fresh as u32, true)
@@ -232,11 +238,11 @@ impl Dialer<'_> {
             false => EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
         };
         let watched = self.epoll.add(&socket, local.into(), wanted);
-        if let (Err(errno), false) = (watched, up) {
-            return self.failed(local, outcome, began, Stage::Failed, errno);
-        }
-        if watched.is_err() {
+        if let Err(errno) = watched {
             self.stats.unwatched.up();
+            if !up {
+                return self.failed(local, outcome, began, Stage::Failed, errno);
+            }
         }
         self.connections[local as usize] = Some(socket);
         if up {

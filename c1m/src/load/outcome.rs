@@ -43,8 +43,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// From its number; anything unknown reads as `Planned` (the slab is shared memory).
-    pub fn from_u8(stage: u8) -> Self {
+    /// All, by their numbers.
+    pub const ALL: [Self; 12] = {
         use Stage::*;
         [
             Planned,
@@ -60,9 +60,12 @@ impl Stage {
             WorkerDied,
             Unstarted,
         ]
-        .get(usize::from(stage))
-        .copied()
-        .unwrap_or_default()
+    };
+
+    /// From its number; anything unknown reads as `Planned` (the slab is shared memory).
+    pub fn from_u8(stage: u8) -> Self {
+        let known = Self::ALL.get(usize::from(stage));
+        known.copied().unwrap_or_default()
     }
 }
 
@@ -96,6 +99,12 @@ impl Outcome {
             Stage::WorkerDied => self.settle_us > 0,
             _ => false,
         }
+    }
+
+    /// How long it took from its first try to its last one's end, in µs; at most what the type holds.
+    pub fn connect_us(&self) -> u32 {
+        let tried_ms = self.started_ms.saturating_sub(self.first_ms);
+        tried_ms.saturating_mul(1000).saturating_add(self.settle_us)
     }
 }
 
@@ -270,13 +279,15 @@ mod tests {
         }
         assert_eq!(speed.established, 3);
         assert_eq!(speed.establish_s(), 3.0);
-        // It was tried again.
-        speed.note(&Outcome {
+        let again = Outcome {
             stage: Stage::Established,
             started_ms: 7_000,
             settle_us: 1_000,
+            first_ms: 500,
             ..Outcome::default()
-        });
-        assert_eq!(speed.establish_s(), 7.001);
+        };
+        assert_eq!(again.connect_us(), 6_501_000);
+        speed.note(&again);
+        assert_eq!(speed.establish_s(), 6.501);
     }
 }

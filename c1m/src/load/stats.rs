@@ -67,7 +67,8 @@ pub struct WorkerStats {
     pub emfile: Counter,
     /// accept4() or socket() said ENFILE.
     pub enfile: Counter,
-    /// Connections that epoll had no room to watch: held, but their end goes unseen.
+    /// How often epoll had no room to watch a connection: it is held, but its end goes unseen; a client's that is not up yet is
+    /// given up.
     pub unwatched: Counter,
     /// Client: attempts begun for the first time.
     pub begun: Counter,

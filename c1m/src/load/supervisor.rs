@@ -66,6 +66,10 @@ impl Identity {
 
 /// The groups of user `name` as /etc/group has them, besides `gid`.
 fn groups_of(name: &str, gid: u32) -> Vec<u32> {
+    // A group without members has an empty name in its list.
+    if name.is_empty() {
+        return vec![gid];
+    }
     let table = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let member = |line: &str| {
         let mut fields = line.split(':').skip(2);
@@ -78,6 +82,7 @@ fn groups_of(name: &str, gid: u32) -> Vec<u32> {
     };
     let mut groups: Vec<u32> = table.lines().filter_map(member).collect();
     groups.push(gid);
+    groups.sort_unstable();
     groups.dedup();
     groups
 }
@@ -148,7 +153,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Sends one of [`super::worker::command`].
     pub(super) fn tell(&self, command: u8) {
-        // A dead worker can't be told; its end is on the way to us.
+        // A dead worker can't be told; its end is on the way to us. One that reads nothing has more than enough to read.
         let _ = rustix::io::write(&self.commands, &[command]);
     }
 
@@ -239,6 +244,8 @@ impl Pool {
             .take()
             .context("a worker without stdin")?
             .into_owned_fd()?;
+        // Who is stopped (SIGSTOP) reads nothing, and must not stop its supervisor.
+        rustix::io::ioctl_fionbio(&commands, true)?;
         let mut events = child.stdout.take().context("a worker without stdout")?;
         let sayer = self.sayer.clone();
         tokio::spawn(async move {

@@ -158,11 +158,6 @@ impl Tuples {
         self.len == 0
     }
 
-    /// Ports per source address.
-    pub fn per_ip(&self) -> u32 {
-        self.per_ip
-    }
-
     /// Whether the kernel chooses the ports.
     pub fn kernel_ports(&self) -> bool {
         self.first_port.is_none()

@@ -13,7 +13,6 @@ use anyhow::{Context, bail, ensure};
 use rustix::{
     event::{Timespec, epoll},
     io::Errno,
-    process::{Resource, Rlimit},
     time::ClockId,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,7 @@ use super::{
     outcome::Slab,
     stats::Stats,
 };
+use crate::options::raise_nofile;
 
 /// The fds that a worker has before its first connection: stdin, stdout, stderr, the page of counters,
 /// the listener (server) or the outcomes (client), and its epoll. It may hold RLIMIT_NOFILE less these.
@@ -33,6 +33,8 @@ pub const BASE_FDS: u64 = 6;
 pub(super) mod command {
     /// Client: begin with the attempts.
     pub(in crate::load) const GO: u8 = b'G';
+    /// Client: begin nothing any more; what is under way goes on.
+    pub(in crate::load) const HALT: u8 = b'H';
     /// Client: change nothing any more, and answer [`super::event::FROZEN`].
     pub(in crate::load) const FREEZE: u8 = b'F';
     /// Close the connections, a client as `--close` says, and exit.
@@ -139,17 +141,6 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Raises the soft limit of open files to the hard one and returns it.
-fn raise_nofile() -> anyhow::Result<u64> {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    rustix::process::setrlimit(Resource::Nofile, raised).context("raising RLIMIT_NOFILE")?;
-    Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// [`BASE_FDS`] has to be true: what a run may expect is computed from it.

@@ -166,7 +166,13 @@ impl Collector for State {
 
 impl State {
     fn names(&self, out: &mut DescriptorEncoder) -> Result {
-        let (address, port) = self.target.rsplit_once(':').unwrap_or((&self.target, ""));
+        // Several ports, `:8000, :8001`, have no address.
+        let ports = self.target.replace(':', "");
+        let (address, port) = match self.target.rsplit_once(':') {
+            Some(_) if self.target.contains(", ") => ("", ports.as_str()),
+            Some(both) => both,
+            None => (self.target.as_str(), ""),
+        };
         let labels = vec![
             ("c1m_role", self.role.clone()),
             ("network_transport", "tcp".to_owned()),
@@ -254,7 +260,7 @@ impl State {
             .map(|bucket| (second(bucket.at_most_us), bucket.count))
             .collect();
         buckets.push((f64::INFINITY, 0));
-        let sum = second(latency.mean_us) * latency.count as f64;
+        let sum = second(latency.sum_us);
         let mut family = out.encode_descriptor(
             DURATION.name,
             DURATION.help,

@@ -1,6 +1,7 @@
 //! The record as JSON: written as it is, read with every check that a file of unknown origin needs.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufWriter, Read, Write},
     path::Path,
@@ -20,12 +21,6 @@ pub fn write(record: &Record, out: impl Write) -> anyhow::Result<()> {
     serde_json::to_writer(&mut out, record)?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
-}
-
-/// Writes a record to a file, which it replaces. Errors name the file.
-pub fn save(record: &Record, path: &Path) -> anyhow::Result<()> {
-    let cannot = || format!("cannot write the record to {}", path.display());
-    write(record, File::create(path).with_context(cannot)?).with_context(cannot)
 }
 
 /// Reads a record from a file. Errors are one line that names the file and what to do.
@@ -95,6 +90,8 @@ fn explain(error: &serde_json::Error) -> anyhow::Error {
 
 /// More points, buckets or addresses than this no c1m writes.
 const LIST_MAX: usize = 10_000;
+/// Nor more causes, of which there are not half as many.
+const CAUSES_MAX: usize = 1_000;
 
 fn check_detail(record: &Record) -> anyhow::Result<()> {
     let detail = &record.detail;
@@ -126,14 +123,45 @@ fn check_detail(record: &Record) -> anyhow::Result<()> {
     );
     let as_long = |losses: &LossTimes| losses.counts.len() == points;
     ensure!(
-        timeline
-            .is_none_or(|line| line.losses.iter().all(as_long) && line.losses.len() <= LIST_MAX),
+        timeline.is_none_or(|line| line.losses.iter().all(as_long)),
         "has a time line with gaps; it was changed after c1m wrote it"
+    );
+    let losses = timeline.map_or(&[][..], |line| &line.losses);
+    ensure!(
+        are_distinct(losses.iter().map(|losses| &losses.slug)) && losses.len() <= CAUSES_MAX,
+        "has a cause twice in its time line; it was changed after c1m wrote it"
     );
     if let Some(wrong) = detail.contradictions(record).first() {
         let wrong = super::text::clean(wrong);
         bail!("does not agree with itself: {wrong}; it was changed after c1m wrote it");
     }
+    Ok(())
+}
+
+fn are_distinct<'a>(mut slugs: impl Iterator<Item = &'a String>) -> bool {
+    let mut seen = BTreeSet::new();
+    slugs.all(|slug| seen.insert(slug))
+}
+
+/// What is told twice must be the same: the rows that close the table, and those that recovered.
+fn check_sums(record: &Record) -> anyhow::Result<()> {
+    for (slug, counted) in [
+        ("evidence-lost", record.evidence_lost),
+        ("not-observable", record.not_observable),
+        ("unexplained", record.unexplained),
+    ] {
+        let row = record.causes.iter().find(|row| row.slug == slug);
+        ensure!(
+            row.is_none_or(|row| row.count == counted),
+            "counts {counted} as {slug}, and another number in its row; it was changed after c1m wrote it"
+        );
+    }
+    let recovered = record.recoveries.iter().map(|one| u128::from(one.count));
+    ensure!(
+        recovered.sum::<u128>() <= record.recovered.into(),
+        "has more recoveries than the {} that recovered; it was changed after c1m wrote it",
+        record.recovered
+    );
     Ok(())
 }
 
@@ -159,13 +187,15 @@ fn check(record: &Record) -> anyhow::Result<()> {
         record.lost,
         record.lost_by_cause()
     );
-    let mut slugs = std::collections::BTreeSet::new();
-    for row in &record.causes {
-        ensure!(
-            slugs.insert(&row.slug),
-            "has a cause twice; it was changed after c1m wrote it"
-        );
-    }
+    ensure!(
+        record.causes.len() <= CAUSES_MAX,
+        "has more than {CAUSES_MAX} causes; it was changed after c1m wrote it"
+    );
+    ensure!(
+        are_distinct(record.causes.iter().map(|row| &row.slug)),
+        "has a cause twice; it was changed after c1m wrote it"
+    );
+    check_sums(record)?;
     check_detail(record)?;
     for end in ["lost", "recovered"] {
         let listed = record.attempts.iter().filter(|a| *a.end == *end).count() as u64;

@@ -50,7 +50,7 @@ pub fn command(args: &ReportArgs) -> anyhow::Result<u8> {
 
 /// Prints the table, unless another format takes its place, and writes the files that are wanted.
 pub fn publish(record: &Record, outputs: &Outputs) -> anyhow::Result<()> {
-    let printed = match outputs.take_stdout() {
+    let printed = match outputs.uses_stdout() {
         true => Ok(()),
         false => {
             let (width, colour) = (text::width_of_stdout(), text::colour_of_stdout());

@@ -90,7 +90,7 @@ impl Outputs {
     }
 
     /// Whether a format goes to stdout, in place of the table.
-    pub fn take_stdout(&self) -> bool {
+    pub fn uses_stdout(&self) -> bool {
         self.wanted().any(|(_, path, _)| is_stdout(path))
     }
 

@@ -1,6 +1,6 @@
 //! What every format says in the same words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     record::{Crosscheck, Record, Step},
@@ -85,7 +85,7 @@ pub fn big(number: u128) -> String {
 
 /// The slugs of the causes that need a hook which `missing` names.
 pub fn blind(missing: &str) -> Vec<&'static str> {
-    let words: Vec<_> = missing
+    let words: HashSet<_> = missing
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .collect();
     let needs = |hook: &&str| -> bool {

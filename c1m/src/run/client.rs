@@ -2,12 +2,11 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use c1m_common::tuple::Tuple;
 
 use super::{
@@ -24,26 +23,31 @@ use crate::{
         census::{self, Holders, Side},
         client::{Index, Run, ServerEnds, book},
         detail::Latencies,
-        nat,
     },
-    live::{Show, scene::RunView},
+    live::{self, Show, scene::RunView},
     load::{
         client::{ClientRun, Progress},
         outcome::Outcome,
     },
-    options::{ClientPlan, Identity},
+    options::{ClientPlan, Identity, raise_nofile},
     report::{record::Record, text::thousands},
     slow::Slow,
     stderr::say,
     watch::{Sighting, Watch, moment::Moment},
 };
 
-/// Opens the connections, holds them, says what stands and why the others do not, and closes them. SIGINT
-/// or SIGTERM ends the opening or the holding early; the report comes all the same.
+mod nat;
+
+use nat::{are_translated, asks, is_hidden, translated};
+
+/// Opens the connections, holds them, says what stands and why the others do not, and closes them. A signal
+/// or a key ends the opening or the holding early; the report comes all the same.
 pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let outputs = outputs(trace, &args.outputs)?;
-    let (args, fewer) = doctor::fitted(&args);
+    live::check(live_of(trace, args.live))?;
+    let run_as = trace.and_then(|_| Identity::of_sudo());
+    let (args, fewer) = doctor::fitted(&args, run_as.as_ref());
     if let Some(fewer) = fewer {
         say(fewer);
     }
@@ -56,22 +60,24 @@ pub async fn client(args: ClientArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         trace.is_some(),
     )?;
     drop(loading);
-    let run_as = trace.and_then(|_| Identity::of_sudo());
+    // For the pipes of many workers.
+    raise_nofile()?;
     let as_root = run_as.is_none() && rustix::process::geteuid().is_root();
     let hold = plan.hold;
     let mut client = ClientRun::start(plan, run_as).await?;
     let (mut show, mut keys) = Show::begin(live_of(trace, args.live), &watch, true)?;
     let mut sampler = Sampler::new(client.started().2, metrics.clone());
+    let mut settled = None;
     let done = tokio::select! {
-        done = settle_and_hold(&mut client, &watch, hold, &mut show, &mut sampler) => done,
-        () = interrupt.first() => Ok(hold),
-        () = keys.end() => Ok(hold),
+        done = settle_and_hold(&mut client, &watch, hold, &mut show, &mut sampler, &mut settled) => done,
+        () = interrupt.first() => Ok(()),
+        () = keys.end() => Ok(()),
     };
+    let held = settled.map_or(Duration::ZERO, |at: Instant| at.elapsed());
     let impatience = interrupt.second_kills(client.undo());
     show.end();
-    let held = *done.as_ref().unwrap_or(&hold);
     let report = match done {
-        Ok(_) => report(&mut client, &mut watch, sampler, as_root).await,
+        Ok(()) => report(&mut client, &mut watch, sampler, as_root).await,
         Err(error) => Err(error),
     };
     let publish = |report: Report, watch: &Watch| {
@@ -105,8 +111,12 @@ const FACTS_AT_ONCE: u64 = 250_000;
 /// So few always are.
 const FACTS_FEW: u64 = 50_000;
 
-/// How many facts to read at once: for all of them there are two calls for each, for one there is one.
-fn facts_at_once(progress: &Progress) -> usize {
+/// How many facts to read at once: for all of them there are two calls for each, for one there is one. Which attempt had which
+/// port of the kernel's choice takes all of them.
+fn facts_at_once(progress: &Progress, kernel_ports: bool) -> usize {
+    if kernel_ports {
+        return usize::MAX;
+    }
     let lost = progress.failed + progress.lost;
     if lost > FACTS_AT_ONCE || lost > FACTS_FEW && 2 * lost > progress.begun {
         return 0;
@@ -121,14 +131,15 @@ struct Report {
     table: Duration,
 }
 
-/// Until every attempt has settled, and what was established has been held; tells how far it is. Returns how long it held.
+/// Until every attempt has settled, at which moment it says, and what was established has been held; tells how far it is.
 async fn settle_and_hold(
     client: &mut ClientRun,
     watch: &Watch,
     hold: Duration,
     show: &mut Show,
     sampler: &mut Sampler,
-) -> anyhow::Result<Duration> {
+    settled_at: &mut Option<Instant>,
+) -> anyhow::Result<()> {
     let mut look = |client: &ClientRun, sampler: &mut Sampler| {
         show.look(watch, || view(client));
         sampler.note(&moment(client, watch), watch);
@@ -144,15 +155,17 @@ async fn settle_and_hold(
         }
         look(client, sampler);
     }
+    let now = Instant::now();
+    *settled_at = Some(now);
     if client.progress().established == 0 {
         // Nothing is there to be held.
-        return Ok(Duration::ZERO);
+        return Ok(());
     }
-    let end = Instant::now() + hold;
+    let end = now + hold;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(hold);
+            return Ok(());
         }
         tokio::select! {
             waited = client.wait(left) => waited?,
@@ -186,7 +199,7 @@ fn latencies(client: &ClientRun) -> Latencies {
     (0..slab.len())
         .map(|index| slab.get(index))
         .filter(Outcome::is_established)
-        .for_each(|outcome| latencies.note(outcome.settle_us));
+        .for_each(|outcome| latencies.note(outcome.connect_us(), outcome.settle_us));
     latencies
 }
 
@@ -212,18 +225,18 @@ async fn report(
     as_root: bool,
 ) -> anyhow::Result<Report> {
     let _judging = Slow::new("counting who stands, and judging every attempt");
+    // What is under way when it ends early gets the time to arrive.
+    client.halt();
     watch.drain().await?;
     client.freeze().await?;
     sampler.end(&moment(client, watch), watch);
     let (plan, slab) = (client.plan(), client.slab());
-    let facts_max = match plan.tuples.kernel_ports() {
-        true => usize::MAX, // which attempt had which port takes all of them
-        false => facts_at_once(&client.progress()),
-    };
-    let mut sighting = watch.end(facts_max)?;
+    let facts_max = facts_at_once(&client.progress(), plan.tuples.kernel_ports());
+    let mut sighting = watch.end(facts_max, client.progress().established)?;
     let target = plan.target;
     let index = Index::new(&plan.tuples, slab);
     let (ends, interrupted) = server_ends(watch, &index, slab.len(), target)?;
+    sighting.sight.server_end &= !is_hidden(watch, &client.progress(), &ends, &sighting)?;
     let (started, wall, epoch_ns) = client.started();
     let asks = asks(&client.progress(), &ends, &sighting);
     let translated = translated(watch, &index, target, asks)?;
@@ -288,43 +301,6 @@ fn server_ends(
     Ok((ends, interrupted))
 }
 
-/// Whether anybody asks who is translated: who stands at both ends is not, and what was dropped behind a translation is not found by
-/// the client's tuple, wherever the server is.
-fn asks(progress: &Progress, ends: &ServerEnds, sighting: &Sighting) -> bool {
-    match sighting.sight.server_end {
-        true => !ends.are_complete(),
-        false => progress.failed + progress.lost > 0,
-    }
-}
-
-/// The sources of those that are translated, if anybody asks.
-fn translated(
-    watch: &Watch,
-    index: &Index<'_>,
-    target: SocketAddr,
-    asks: bool,
-) -> anyhow::Result<HashSet<SocketAddr>> {
-    let Some(namespace) = watch.namespaces().first().filter(|_| asks) else {
-        return Ok(HashSet::new());
-    };
-    let mut sources = nat::translated(namespace, target)
-        .context("cannot read which connections are translated")?;
-    // Others are connected there, too.
-    sources.retain(|source| index.of(*source).is_some());
-    Ok(sources)
-}
-
-/// Says that the server's end of some was not looked for.
-fn are_translated(sources: &HashSet<SocketAddr>) -> Option<String> {
-    let of = thousands(sources.len() as u64);
-    (!sources.is_empty()).then(|| {
-        format!(
-            "the addresses of {of} connections are translated (NAT): their server's end has another tuple, and standing is \
-             what the client says"
-        )
-    })
-}
-
 /// Who has the ports. Another census: only for the one cause that asks.
 fn holders(
     ledger: &Ledger,
@@ -343,9 +319,23 @@ fn remarks(client: &ClientRun, sighting: &Sighting, traced_as_root: bool) -> Vec
     let mut remarks = sighting.beside_the_table();
     if !sighting.sight.server_end {
         remarks.push(format!(
-            "the server's end of {} is not on this host (or in a namespace that was not named): \
+            "the server's end of {} is not on this host, is in a namespace that was not named, or has a translated address (NAT): \
              standing is what the client says",
             client.plan().target
+        ));
+    }
+    if let no_process @ 1.. = client.no_process() {
+        remarks.push(format!(
+            "{} attempts found no process for their worker (fork(): EAGAIN): RLIMIT_NPROC, kernel.pid_max, or pids.max of the \
+             cgroup; `c1m doctor` shows the nearest",
+            thousands(no_process)
+        ));
+    }
+    if let unwatched @ 1.. = client.unwatched() {
+        remarks.push(format!(
+            "epoll had no room for a connection {}× (fs.epoll.max_user_watches): of what was up at once nobody hears its end, and \
+             the rest was given up",
+            thousands(unwatched)
         ));
     }
     if traced_as_root {

@@ -20,7 +20,7 @@ use crate::{
         balance::Frame,
         census::{self, Holders},
     },
-    live::{Show, scene::RunView},
+    live::{self, Show, scene::RunView},
     options::Identity,
     report::{record::Record, text::thousands},
     slow::Slow,
@@ -28,7 +28,7 @@ use crate::{
     watch::Watch,
 };
 
-/// Traces until the command ends, or until SIGINT or SIGTERM; then reports, and ends the command.
+/// Traces until the command ends, or until a signal or a key ends it; then reports, and ends the command.
 pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
     if args.port.is_empty() {
         bail!(
@@ -37,6 +37,7 @@ pub(super) async fn command(args: TraceArgs) -> anyhow::Result<u8> {
         );
     }
     let outputs = outputs(Some(&args), &Outputs::default())?;
+    live::check(args.live.live)?;
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
     let role = role(&args);
@@ -153,7 +154,7 @@ async fn report(
     ended: Option<String>,
 ) -> anyhow::Result<Record> {
     let _judging = Slow::new("counting who stands, and judging what did not stay");
-    let sighting = watch.end(usize::MAX)?;
+    let sighting = watch.end(usize::MAX, 0)?;
     sampler.end(&watch.moment().unwrap_or_default(), watch);
     let mut ledger = watch.book(&sighting).await?;
     let counted = sighting.snapshot.stats.ends[watch.counted(&sighting) as usize];

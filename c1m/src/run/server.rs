@@ -10,20 +10,21 @@ use crate::{
     causes::{Cause, remedy::RemedyContext},
     cli::{ServerArgs, TraceArgs},
     ledger::{Ledger, balance::Frame, server::Standing},
-    live::{Show, scene::RunView},
+    live::{self, Show, scene::RunView},
     load::server::ServerRun,
-    options::{Identity, ServerPlan},
+    options::{Identity, ServerPlan, raise_nofile},
     report::record::Record,
     slow::Slow,
     stderr::say,
     watch::{Watch, moment::Moment},
 };
 
-/// Runs a server until SIGINT or SIGTERM, then says what came and why some of it did not stay.
+/// Runs a server until a signal or a key ends it, then says what came and why some of it did not stay.
 pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Result<u8> {
     let mut interrupt = Interrupt::new()?;
     let started = (Instant::now(), SystemTime::now());
     let outputs = outputs(trace, &args.outputs)?;
+    live::check(live_of(trace, args.live))?;
     let plan = ServerPlan::new(&args)?;
     let metrics = metrics(trace, &args.metrics, "server", &plan.listen.to_string()).await?;
     let mut sampler = Sampler::from_now(metrics.clone());
@@ -35,6 +36,8 @@ pub async fn server(args: ServerArgs, trace: Option<&TraceArgs>) -> anyhow::Resu
         trace.is_some(),
     )?;
     drop(loading);
+    // For the pipes of many workers.
+    raise_nofile()?;
     let run_as = trace.and_then(|_| Identity::of_sudo());
     let mut server = ServerRun::start(plan, run_as).await?;
     say(format_args!(
@@ -116,7 +119,7 @@ async fn report(
 ) -> anyhow::Result<Record> {
     let _judging = Slow::new("counting who stands, and judging what did not stay");
     let totals = server.totals();
-    let sighting = watch.end(usize::MAX)?;
+    let sighting = watch.end(usize::MAX, 0)?;
     sampler.end(&moment(server, watch), watch);
     let mut ledger = match watch.is_traced() {
         true => watch.book(&sighting).await?,

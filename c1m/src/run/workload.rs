@@ -100,3 +100,13 @@ impl Workload {
         }
     }
 }
+
+impl Drop for Workload {
+    /// A run that fails leaves nobody of it behind.
+    fn drop(&mut self) {
+        if let Some(group) = self.group() {
+            // It may have ended meanwhile.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}

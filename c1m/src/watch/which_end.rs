@@ -41,7 +41,7 @@ impl<'a> WhichEnd<'a> {
         let own = own(side, tuple);
         let is_server = listeners
             .iter()
-            .any(|listener| listener.port == own.1 && takes(listener, own.0));
+            .any(|listener| listener.port == own.1 && listener.takes(own.0.into()));
         is_server == (side == Side::Server)
     }
 }
@@ -53,8 +53,4 @@ fn own(side: Side, tuple: &Tuple) -> (Ipv6Addr, u16) {
         Side::Server => (tuple.server, tuple.server_port),
     };
     (address.into(), port)
-}
-
-fn takes(listener: &Listener, address: Ipv6Addr) -> bool {
-    listener.address.is_unspecified() || listener.address.to_canonical() == address.to_canonical()
 }

@@ -108,10 +108,6 @@ fn as_many_stand_as_descriptors_allow() {
 
 #[test]
 fn as_many_stand_as_there_are_ports() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("ports are the namespace's: their prediction is tested as root only");
-        return;
-    }
     let net = Net::new();
     let address = net.free("127.0.0.1");
     let set = |name: &str, value: &str| {
@@ -174,10 +170,6 @@ fn without_a_number_the_client_takes_what_the_host_can_hold() {
 
 #[test]
 fn data_that_waits_takes_the_pages_that_were_foretold() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("TCP's pages are those of the host: their prediction is tested as root only");
-        return;
-    }
     // 2 % of so many pages are more than what the kernel keeps apart for each CPU (SK_MEMORY_PCPU_RESERVE).
     let net = Net::new();
     for (queued, pages_each, connections) in

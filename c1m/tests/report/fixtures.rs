@@ -111,6 +111,7 @@ fn latency() -> Latency {
         count: 499_824,
         min_us: 38,
         mean_us: 6_412,
+        sum_us: 0,
         max_us: 3_049_000,
         percentiles: [(50.0, 91), (99.0, 5_210), (99.99, 3_012_607)]
             .map(percentile)

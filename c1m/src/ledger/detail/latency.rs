@@ -41,8 +41,9 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// An attempt that was established after so many µs.
-    pub fn note(&mut self, us: u32) {
+    /// An attempt that was established after so many µs, the last try's `settle_us` among them: only within a try the kernel sends
+    /// again.
+    pub fn note(&mut self, us: u32, settle_us: u32) {
         let new = || Histogram::new_with_max(u32::MAX.into(), DIGITS).ok();
         if self.histogram.is_none() {
             self.histogram = new();
@@ -58,8 +59,8 @@ impl Latencies {
         // The lowest n with us <= 2^n.
         let bucket = 32 - us.saturating_sub(1).leading_zeros();
         self.buckets[bucket as usize] += 1;
-        let step =
-            STEPS_S.partition_point(|from| (from * 1_000_000).saturating_sub(EARLY_US) <= wide);
+        let waited = |from: &u64| (from * 1_000_000).saturating_sub(EARLY_US) <= settle_us.into();
+        let step = STEPS_S.partition_point(waited);
         self.steps[step - 1] += 1;
     }
 
@@ -86,6 +87,7 @@ impl Latencies {
             count,
             min_us: self.min_us,
             mean_us: u64::try_from(self.sum_us / u128::from(count.max(1))).unwrap_or(u64::MAX),
+            sum_us: u64::try_from(self.sum_us).unwrap_or(u64::MAX),
             max_us: self.max_us,
             percentiles: percentiles.collect(),
             buckets: buckets.collect(),
@@ -119,7 +121,7 @@ mod tests {
             3_000_000,
             u32::MAX,
         ];
-        all.into_iter().for_each(|us| latencies.note(us));
+        all.into_iter().for_each(|us| latencies.note(us, us));
         let latency = latencies.close().unwrap();
         assert_eq!(latency.count, all.len() as u64);
         assert_eq!((latency.min_us, latency.max_us), (0, u32::MAX.into()));
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn percentiles_are_to_three_digits_and_within_what_was_seen() {
         let mut latencies = Latencies::default();
-        (1..=10_000).for_each(|us| latencies.note(us * 100));
+        (1..=10_000).for_each(|us| latencies.note(us * 100, us * 100));
         let latency = latencies.close().unwrap();
         assert_eq!(latency.mean_us, 500_050);
         for (found, wanted) in latency

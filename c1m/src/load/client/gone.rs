@@ -1,10 +1,31 @@
-//! What becomes of the attempts of a worker that is gone, or never came.
+//! What becomes of the attempts of a worker that is gone, or never came; and what workers found no room for.
 
 use std::ops::Range;
 
-use super::{ClientRun, Outcome, Stage};
+use super::{ClientRun, Outcome, Stage, Worker};
 
 impl ClientRun {
+    /// How often a worker found no descriptor, and no file: EMFILE, ENFILE.
+    pub fn no_file(&self) -> [u64; 2] {
+        let workers = self.pool.workers.values();
+        workers.fold([0, 0], |[descriptors, files], worker| {
+            let stats = self.pool.stats.worker(worker.slot);
+            [descriptors + stats.emfile.get(), files + stats.enfile.get()]
+        })
+    }
+
+    /// Attempts whose worker there was no process for: fork() failed with EAGAIN.
+    pub fn no_process(&self) -> u64 {
+        self.no_process
+    }
+
+    /// How often epoll had no room for a connection.
+    pub fn unwatched(&self) -> u64 {
+        let workers = self.pool.workers.values();
+        let of = |worker: &Worker| self.pool.stats.worker(worker.slot).unwatched.get();
+        workers.map(of).sum()
+    }
+
     /// From the start of the run.
     pub(super) fn now_ms(&self) -> u32 {
         u32::try_from(self.started.0.elapsed().as_millis()).unwrap_or(u32::MAX)
@@ -15,6 +36,9 @@ impl ClientRun {
         let started_ms = self.now_ms();
         self.gone.begun += attempts.len() as u64;
         self.gone.failed += attempts.len() as u64;
+        if errno == libc::EAGAIN {
+            self.no_process += attempts.len() as u64;
+        }
         for index in attempts {
             let outcome = Outcome {
                 stage: Stage::Unstarted,

@@ -17,6 +17,10 @@ impl Dialer<'_> {
         match read_command() {
             command::FREEZE => self.freeze(),
             command::CLOSE => self.close(),
+            command::HALT => {
+                self.halted = true;
+                return true;
+            }
             _ => return true,
         }
         false

@@ -71,7 +71,7 @@ impl Detail {
 }
 
 /// How long the established attempts took, from connect() to ESTABLISHED as the client's program learnt it; of an
-/// attempt that was made again, the last try.
+/// attempt that was made again, from its first try.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// How many.
@@ -80,6 +80,9 @@ pub struct Latency {
     pub min_us: u64,
     /// Their mean, in µs.
     pub mean_us: u64,
+    /// Their sum, in µs: while the run lasts.
+    #[serde(skip)]
+    pub sum_us: u64,
     /// The longest, in µs.
     pub max_us: u64,
     /// p50 to p99.99, to three digits.
