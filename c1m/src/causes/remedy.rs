@@ -77,7 +77,8 @@ pub fn remedy(cause: Cause, context: &RemedyContext) -> Remedy {
     computed.unwrap_or_else(|| Remedy::words(cause.row().remedy))
 }
 
-fn power_of_two(needed: u64) -> u64 {
+/// The power of two that is at least `needed`.
+pub(crate) fn power_of_two(needed: u64) -> u64 {
     needed.checked_next_power_of_two().unwrap_or(needed)
 }
 

@@ -2,12 +2,12 @@
 
 use super::{
     ask::Ask,
-    count::{PAGE_BYTES, power_of_two},
+    count::PAGE_BYTES,
     facts::{Facts, Room},
     limit::{Bound, Judged},
 };
 use crate::{
-    causes::remedy::{Fix, Who},
+    causes::remedy::{Fix, Who, power_of_two},
     report::text::thousands,
 };
 

@@ -7,7 +7,7 @@ use super::{
     limit::{Bound, Judged},
 };
 use crate::{
-    causes::remedy::{Fix, Who},
+    causes::remedy::{Fix, Who, power_of_two},
     load::worker::BASE_FDS,
     options::{FDS_OF_SERVER, FDS_OF_SUPERVISOR, FDS_PER_WORKER, WORKERS_MAX},
     report::text::{bytes, thousands},
@@ -28,10 +28,6 @@ const FILES_OF_SUPERVISOR: u64 = 24;
 const NO_LIMIT: u64 = 1 << 60;
 /// A page, in bytes.
 pub(super) const PAGE_BYTES: u64 = 4_096;
-
-pub(super) fn power_of_two(needed: u64) -> u64 {
-    needed.checked_next_power_of_two().unwrap_or(needed)
-}
 
 /// A number, or that there is no limit.
 fn limit_text(limit: u64) -> String {

@@ -2,12 +2,11 @@
 
 use super::{
     ask::Ask,
-    count::power_of_two,
     facts::{Facts, Room},
     limit::{Bound, Judged},
 };
 use crate::{
-    causes::remedy::{Fix, Who},
+    causes::remedy::{Fix, Who, power_of_two},
     report::text::thousands,
 };
 

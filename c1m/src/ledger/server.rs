@@ -22,8 +22,8 @@ use crate::{
     causes::Cause,
     trace::read::Snapshot,
     verdict::{
-        Context, Counted, Ends, ServerEnd, ServerVerdict, is_damaged, judge_elsewhere,
-        judge_server, judge_unsent, was_given_up,
+        Context, Counted, Ends, ServerEnd, ServerVerdict, judge_elsewhere, judge_server,
+        judge_unsent, was_given_up,
     },
 };
 
@@ -168,8 +168,8 @@ pub fn book(
             unsent(&mut ledger, tuple, &case, context);
         }
         match judge(facts, ends, context) {
-            ServerVerdict::Stray => damaged += u64::from(is_damaged(facts, ends, context)),
-            ServerVerdict::Counted => {}
+            ServerVerdict::Stray | ServerVerdict::Counted => {}
+            ServerVerdict::Damaged => damaged += 1,
             ServerVerdict::ClosedBefore => {
                 failed += 1;
                 ledger.closed += 1;

@@ -70,9 +70,8 @@ pub fn check(live: Live) -> anyhow::Result<()> {
 
 impl Show {
     /// Begins: with the view where there is a terminal for it (`auto`) or it is asked for, else with lines, if `lines`.
-    /// Errors: it is asked for, and there is no terminal.
+    /// Errors: the terminal cannot be drawn on.
     pub fn begin(live: Live, watch: &Watch, lines: bool) -> anyhow::Result<(Self, Keys)> {
-        check(live)?;
         let (asked, keys) = mpsc::unbounded_channel();
         let wanted = match live {
             Live::On => true,

@@ -17,8 +17,7 @@ pub use client::{comes_from_the_network, judge_client};
 pub use elsewhere::judge_elsewhere;
 pub use rules::{Trouble, trouble};
 pub use server::{
-    Counted, Ends, ServerVerdict, is_damaged, judge_server, judge_unsent, program_exited,
-    was_given_up,
+    Counted, Ends, ServerVerdict, judge_server, judge_unsent, program_exited, was_given_up,
 };
 
 use crate::{causes::Cause, load::outcome::Outcome, trace::read::Names};

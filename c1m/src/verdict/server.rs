@@ -10,7 +10,7 @@ use super::{
     Context, ServerEnd,
     client::recovered,
     rules::{
-        client_destroyed, dropped_unseen, expired, is_cookie, met_icmp, refused_answer,
+        client_destroyed, dropped_unseen, expired, is_cookie, is_icmp, met_icmp, refused_answer,
         rejected_by_rule, server_gone, trouble, trouble_of_ack,
     },
 };
@@ -21,6 +21,8 @@ use crate::causes::Cause;
 pub enum ServerVerdict {
     /// No attempt of this run: a stray segment of an earlier connection.
     Stray,
+    /// A segment alone, which was damaged on its way: nobody knows whose it was.
+    Damaged,
     /// It was established, so it is counted there, and nothing but trouble that it got over is added.
     Recovered(Cause),
     /// It was established, so it is counted there; nothing is to be added.
@@ -91,6 +93,9 @@ pub fn judge_server(facts: &Facts, ends: Ends, context: &Context<'_>) -> ServerV
     if (facts.client.from, facts.client.to) == (ESTABLISHED, CLOSE_WAIT) {
         return ServerVerdict::Counted;
     }
+    if is_damaged(facts, ends, context) {
+        return ServerVerdict::Damaged;
+    }
     if !is_attempt(facts, ends, context) {
         return ServerVerdict::Stray;
     }
@@ -138,13 +143,13 @@ fn destroyed(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
 }
 
 /// Whether the client's end of a connection that stood heard nothing any more and gave up, and its server does not know, or was told
-/// by a RST (`tcp_keepalive_timer`).
+/// by a RST (`tcp_keepalive_timer`). A time-out that met ICMP errors before tells them instead (`tcp_write_err`).
 fn timed_out(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
     let (client, end) = (&facts.client, &facts.server);
     let gave_up = (client.from, client.to) == (ESTABLISHED, CLOSE)
         && client.closed_ns != 0
         && client.flags & end_flag::LOCAL == 0
-        && is_time_out(client);
+        && (i32::from(client.err) == libc::ETIMEDOUT || is_icmp(client.err.into()));
     let reset = end.closed_ns != 0
         && end.from == ESTABLISHED
         && i32::from(end.err) == libc::ECONNRESET
@@ -157,14 +162,6 @@ fn timed_out(facts: &Facts, server: ServerEnd) -> Option<ServerVerdict> {
         _ => return None,
     };
     Some(ServerVerdict::Lost(Cause::TimedOut, counted))
-}
-
-/// A time-out that met ICMP errors before tells them instead (`tcp_write_err`).
-fn is_time_out(end: &End) -> bool {
-    matches!(
-        i32::from(end.err),
-        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH
-    )
 }
 
 /// Whether a rule of the packet filter ended one end of a connection that stood, by a reset that the other did not
@@ -206,7 +203,7 @@ pub fn judge_unsent(tuple: &Tuple) -> Cause {
 }
 
 /// Whether all that is known of an attempt is one segment that failed its checksum: its addresses and numbers may be anybody's.
-pub fn is_damaged(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
+fn is_damaged(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
     let mut freed = facts.skb_drops.iter().filter(|drop| drop.count > 0);
     let (Some(one), None) = (freed.next(), freed.next()) else {
         return false;
@@ -235,9 +232,6 @@ pub fn is_damaged(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
 
 /// Whether the facts tell of a handshake at all.
 fn is_attempt(facts: &Facts, ends: Ends, context: &Context<'_>) -> bool {
-    if is_damaged(facts, ends, context) {
-        return false;
-    }
     let freed = |kind: usize| facts.skb_drops[kind].count > 0;
     facts.syn_drops.iter().any(|&count| count > 0)
         || facts.requests_expired > 0

@@ -196,7 +196,7 @@ fn a_syn_that_is_still_sent_when_the_run_ends_is_given_up() {
 #[test]
 fn a_damaged_segment_is_no_attempt_by_itself() {
     let damaged = freed(segment::SYN, "TCP_CSUM", 0);
-    server(damaged, ServerEnd::Absent, ServerVerdict::Stray);
+    server(damaged, ServerEnd::Absent, ServerVerdict::Damaged);
     let again = Facts {
         syn_retransmits: 1,
         ..damaged

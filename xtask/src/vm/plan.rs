@@ -64,23 +64,23 @@ const CORE: &str = "enfile conntrack-full evidence-lost netfilter-in syn-backlog
 const CORE_FORCED: &str =
     "netfilter-in syn-backlog-full accept-queue-full-syn accept-queue-full-ack request-expired";
 
-/// The same on the newest kernel, and all labs that change settings of the whole host, or need kprobes: no other test runs
-/// them.
-const CORE_NEWEST: &str = "enfile conntrack-full evidence-lost netfilter-in syn-backlog-full accept-queue-full-syn \
-    accept-queue-full-ack accept-queue-full-cookie request-expired server-exited cpu-backlog neighbour-table-full \
-    memory-pressure memory-pressure-tcp-mem no-request-memory";
+/// Besides, on the newest kernel: the other labs that change settings of the whole host, or need kprobes, which no other test
+/// runs.
+const CORE_NEWEST: &str =
+    "cpu-backlog neighbour-table-full memory-pressure memory-pressure-tcp-mem no-request-memory";
 
-fn core(backend: Backend) -> &'static str {
-    match backend {
+fn core(backend: Backend) -> String {
+    let labs = match backend {
         Backend::Auto => CORE,
         _ => CORE_FORCED,
-    }
+    };
+    labs.to_owned()
 }
 
-fn core_newest(backend: Backend) -> &'static str {
+fn core_newest(backend: Backend) -> String {
     match backend {
-        Backend::Auto => CORE_NEWEST,
-        _ => CORE_FORCED,
+        Backend::Auto => format!("{CORE} {CORE_NEWEST}"),
+        _ => core(backend),
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) struct Limits {
 }
 
 /// The labs of a backend, as `c1m lab` takes them.
-type Labs = fn(Backend) -> &'static str;
+type Labs = fn(Backend) -> String;
 
 /// One kernel's share.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ pub(super) struct Share {
 
 /// The kernels with the same backends each; the newest first, for its labs take the longest.
 pub(super) fn shares(series: &[Series<'_>], backends: &[Backend]) -> (Vec<Share>, Count) {
-    let all: Labs = |_| "--all";
+    let all: Labs = |_| "--all".to_owned();
     let each = series.iter().rev();
     let each = each.map(|series| (*series, backends.to_vec(), all));
     fetched(each.collect())
@@ -322,7 +322,9 @@ mod tests {
             format!("c1m lab {CORE_FORCED} --let-idle --host-wide --jobs $jobs --hooks kprobe\n");
         assert!(script.contains(&forced));
         // What every kernel runs, the newest does.
-        let newest: Vec<&str> = CORE_NEWEST.split_whitespace().collect();
+        let newest = core_newest(Backend::Auto);
+        let newest: Vec<&str> = newest.split_whitespace().collect();
         assert!(CORE.split_whitespace().all(|lab| newest.contains(&lab)));
+        assert!(newest.contains(&"no-request-memory"));
     }
 }
